@@ -1,0 +1,60 @@
+# Two commands do all set-up on a fresh machine: `make demo` and `make test`.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.PHONY: demo test lint format bench wer overview long clean
+
+demo: $(VENV)/.demo
+	@$(BIN)/gputx run --on sandbox --output-dir build/demo examples/intervju.mp3
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not long"
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# Figures: ratios within one run. docs/testing.md says what each one means.
+bench: $(VENV)/.dev
+	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/overhead.py
+	$(BIN)/python benchmarks/upload.py
+
+# The text on an instance against the text here, for every held-out recording.
+wer: $(VENV)/.dev
+	$(BIN)/python tools/wer.py --on local --on sandbox
+
+# What takes minutes: a three-hour recording from end to end.
+long: $(VENV)/.dev
+	$(BIN)/python -m pytest -m long
+
+# The text of `gputx --help`, written from the commands themselves.
+overview: $(VENV)/.dev
+	$(BIN)/python tools/overview.py
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "gputx needs Python 3.11 or newer; say which: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) install --quiet --constraint constraints.txt pip
+
+$(VENV)/.demo: $(VENV)/bin/python pyproject.toml constraints.txt
+	@echo "installing into $(VENV) (once; a minute or two)" >&2
+	@$(PIP) install --quiet --constraint constraints.txt --editable '.[sandbox]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/bin/python pyproject.toml constraints.txt
+	@$(PIP) install --quiet --constraint constraints.txt --editable '.[all]' --group dev
+	@touch $@ $(VENV)/.demo
