@@ -1,0 +1,19 @@
+"""What can go wrong beside the GPU. Each message is one line, without the file's name."""
+
+from __future__ import annotations
+
+
+class AudioUnreadableError(Exception):
+    """One input can't be turned into 16 kHz mono audio. The message says why, in one line."""
+
+
+class ModelUnavailableError(Exception):
+    """The model can't be found, fetched or loaded. The message names the model and says why, in one line."""
+
+
+class EngineError(Exception):
+    """The model was loaded but could not transcribe this audio."""
+
+
+class ProtocolError(Exception):
+    """A command was not one of those in docs/contracts.md."""
