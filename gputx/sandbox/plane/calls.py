@@ -1,0 +1,141 @@
+"""What a request asks for: service, action, parameters, and who signed it."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import parse_qsl
+
+_CREDENTIAL = re.compile(r"Credential=([^/,\s]+)/(\d{8})/([^/]+)/([^/]+)/aws4_request")
+
+# S3 names no action on the wire: method, resource (service, bucket or object) and a subresource imply it.
+_S3_PLAIN = {
+    ("GET", "service"): "ListBuckets",
+    ("GET", "bucket"): "ListObjects",
+    ("PUT", "bucket"): "CreateBucket",
+    ("DELETE", "bucket"): "DeleteBucket",
+    ("HEAD", "bucket"): "HeadBucket",
+    ("GET", "object"): "GetObject",
+    ("HEAD", "object"): "HeadObject",
+    ("PUT", "object"): "PutObject",
+    ("DELETE", "object"): "DeleteObject",
+    ("POST", "bucket"): "PostObject",
+}
+_S3_SUBRESOURCE = {
+    ("POST", "uploads"): "CreateMultipartUpload",
+    ("PUT", "partNumber"): "UploadPart",
+    ("POST", "uploadId"): "CompleteMultipartUpload",
+    ("DELETE", "uploadId"): "AbortMultipartUpload",
+    ("GET", "location"): "GetBucketLocation",
+    ("GET", "list-type"): "ListObjectsV2",
+    ("POST", "delete"): "DeleteObjects",
+    ("PUT", "publicAccessBlock"): "PutPublicAccessBlock",
+    ("GET", "publicAccessBlock"): "GetPublicAccessBlock",
+    ("PUT", "policy"): "PutBucketPolicy",
+    ("PUT", "lifecycle"): "PutBucketLifecycleConfiguration",
+    ("PUT", "tagging"): "PutTagging",
+}
+
+
+@dataclass
+class Call:
+    """One request, read.
+
+    Attributes:
+        access_key: of whoever signed it; None where nobody did.
+        params: as they are on the wire: flat names (``Placement.AvailabilityZone``) for a query protocol, the
+            document for JSON, the query string for S3.
+        form: it is a form with an action in it: the query protocol, or EC2's.
+    """
+
+    service: str
+    action: str
+    region: str
+    access_key: str | None
+    params: dict[str, Any]
+    body: bytes
+    presigned: bool = False
+    form: bool = False
+
+    @property
+    def facets(self) -> dict[str, str]:
+        """What the parameters alone say of the things a rule can match."""
+        if self.service != "ec2":
+            return {}
+        get = self.params.get
+        facets = {
+            "zone": get("Placement.AvailabilityZone"),
+            "type": get("InstanceType") or get("InstanceType.1"),
+            "instance": get("InstanceId") or get("InstanceId.1"),
+        }
+        if self.action == "RunInstances":
+            facets["market"] = "spot" if get("InstanceMarketOptions.MarketType") == "spot" else "on-demand"
+        return {name: value for name, value in facets.items() if value}
+
+
+def read_body(environ: dict[str, Any]) -> bytes:
+    """Take the whole body off the wire, and leave it in ``environ`` for the next reader."""
+    stream = environ["wsgi.input"]
+    if environ.get("wsgi.input_terminated"):
+        body: bytes = stream.read()
+    else:
+        body = stream.read(int(environ.get("CONTENT_LENGTH") or 0))
+    environ["wsgi.input"] = io.BytesIO(body)
+    environ["CONTENT_LENGTH"] = str(len(body))
+    return body
+
+
+def read_call(environ: dict[str, Any]) -> Call:
+    """Read a request far enough to judge, route and log it."""
+    body = read_body(environ)
+    query = dict(parse_qsl(environ.get("QUERY_STRING", ""), keep_blank_values=True))
+    signature = _CREDENTIAL.search(environ.get("HTTP_AUTHORIZATION", ""))
+    presigned = False
+    if signature is None and "X-Amz-Credential" in query:
+        signature = _CREDENTIAL.match(f"Credential={query['X-Amz-Credential']}")
+        presigned = True
+    if signature:
+        access_key, _, region, service = signature.groups()
+    else:
+        # Version 2 presigned URLs, which boto3 still makes for S3 in some regions, or nobody signed.
+        access_key, region, service = query.get("AWSAccessKeyId"), "us-east-1", "s3"
+        presigned = access_key is not None
+    call = Call(service, "", region, access_key, query, body, presigned)
+    if target := environ.get("HTTP_X_AMZ_TARGET"):
+        call.action = target.rpartition(".")[2]
+        call.params = json.loads(body or b"{}")
+    elif environ.get("CONTENT_TYPE", "").startswith("application/x-www-form-urlencoded") and service != "s3":
+        call.params = dict(parse_qsl(body.decode(), keep_blank_values=True))
+        call.action = call.params.get("Action", "")
+        call.form = bool(call.action)
+    elif service == "s3":
+        call.action = _s3_action(environ["REQUEST_METHOD"], environ["PATH_INFO"], query)
+    if not call.action:
+        call.action = query.get("Action") or f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}"
+    return call
+
+
+def _s3_action(method: str, path: str, query: dict[str, str]) -> str:
+    for (verb, name), action in _S3_SUBRESOURCE.items():
+        if verb == method and name in query:
+            return action
+    parts = path.strip("/").split("/", 1)
+    resource = "service" if parts == [""] else ("bucket" if len(parts) == 1 else "object")
+    return _S3_PLAIN.get((method, resource), f"{method} {resource}")
+
+
+def presigned_window(params: dict[str, Any]) -> tuple[float, float] | None:
+    """(signed at, seconds it is good for) of a presigned URL; None where the URL says neither.
+
+    A version 2 URL carries only the moment it ends: it counts as signed then, and good for no time after.
+    """
+    if "X-Amz-Date" in params and "X-Amz-Expires" in params:
+        signed = datetime.strptime(params["X-Amz-Date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+        return signed.timestamp(), float(params["X-Amz-Expires"])
+    if "Expires" in params:
+        return float(params["Expires"]), 0.0
+    return None

@@ -1,0 +1,260 @@
+"""moto, loaded in a shape fit for a daemon: quick to start, and with our actions in the place of its own.
+
+The one module that knows how moto is put together. An action of ours is a function of an :class:`Ec2Call`; it
+returns what boto3 would show as the response, and moto parses the request and writes the answer.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable, Container, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from gputx.sandbox.plane.wire import DryRun
+
+ACCOUNT_ID = "123456789012"
+# The root disk of every image.
+IMAGE_GB = 8
+
+# Read by moto when it is imported. Loading Amazon's images costs 0.3 s at the first describe; cross-origin
+# headers would open the account to any page in a browser.
+_SETTINGS = {
+    "MOTO_EC2_LOAD_DEFAULT_AMIS": "false",
+    "MOTO_DISABLE_GLOBAL_CORS": "true",
+    "MOTO_ACCOUNT_ID": ACCOUNT_ID,
+}
+
+
+@dataclass
+class Ec2Call:
+    """One EC2 request as an action of ours sees it.
+
+    Attributes:
+        params: parsed by the API model: nested, with native types. Changing it changes what moto will see.
+        backend: moto's account and region: instances, groups, keys, volumes, images.
+        to_moto: let moto's own action go on with ``params``; returns moto's result object.
+    """
+
+    action: str
+    params: dict[str, Any]
+    backend: Any
+    region: str
+    to_moto: Callable[[], Any]
+
+    @property
+    def filters(self) -> dict[str, list[str]]:
+        given = self.params.get("Filters") or self.params.get("Filter") or []
+        return {entry["Name"]: entry.get("Values", []) for entry in given}
+
+
+Action = Callable[[Ec2Call], Mapping[str, Any] | None]
+
+
+class _OfferingsByRegion(dict[str, Any]):
+    """Instance types by region, each region read when first asked for: reading all takes most of a second."""
+
+    def __init__(self, load: Callable[[str], Any], location_type: str) -> None:
+        super().__init__()
+        self._load = load
+        self._location_type = location_type
+
+    def __missing__(self, region: str) -> Any:
+        path = f"ec2/resources/instance_type_offerings/{self._location_type}/{region}.json"
+        try:
+            offerings = self._load(path)
+        except FileNotFoundError:
+            offerings = []
+        for offering in offerings:
+            offering["LocationType"] = self._location_type
+        self[region] = offerings
+        return offerings
+
+    def get(self, region: str, default: Any = None) -> Any:  # noqa: ARG002 - a region always has a list
+        return self[region]
+
+
+def load(now: Callable[[], float]) -> Callable[..., Any]:
+    """Import moto and return its WSGI application.
+
+    Exceptions raised inside an action come out of the application, so that the caller can word them.
+
+    Args:
+        now: seconds since the epoch, for all that moto dates and times.
+    """
+    os.environ.update(_SETTINGS)
+    import moto.core.utils as dates  # noqa: PLC0415 - moto reads its settings when imported
+
+    # Before any service is imported: each takes this function over by its name.
+    dates.utcnow = lambda: datetime.fromtimestamp(now(), UTC).replace(tzinfo=None)
+    import moto.utilities.utils as loading  # noqa: PLC0415 - moto reads its settings when imported
+
+    read_resource = loading.load_resource
+    loading.load_resource = lambda path: [] if "instance_type_offerings" in str(path) else read_resource(path)
+    from moto.core import responses  # noqa: PLC0415
+    from moto.ec2.models import instance_types  # noqa: PLC0415
+    from moto.ec2.models.amis import Ami  # noqa: PLC0415
+    from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app  # noqa: PLC0415
+
+    loading.load_resource = read_resource
+    for location_type in list(instance_types.INSTANCE_TYPE_OFFERINGS):
+        offerings = _OfferingsByRegion(read_resource, location_type)
+        instance_types.INSTANCE_TYPE_OFFERINGS[location_type] = offerings
+    Ami.__init__ = _with_root_disk(Ami.__init__)
+    Ami.block_device_mappings = property(_image_disks)
+    # Listing the methods of EC2's response class takes longer than most actions, and it never changes.
+    responses.method_names_from_class = functools.cache(responses.method_names_from_class)
+    application: Callable[..., Any] = DomainDispatcherApplication(create_backend_app)
+    return application
+
+
+def _with_root_disk(make: Callable[..., None]) -> Callable[..., None]:
+    @functools.wraps(make)
+    def make_image(image: Any, *arguments: Any, **options: Any) -> None:
+        make(image, *arguments, **options)
+        image.ebs_snapshot.volume.size = IMAGE_GB
+
+    return make_image
+
+
+def _image_disks(image: Any) -> list[dict[str, Any]]:
+    """What a launch makes of an image: moto's would leave a disk of an old type behind."""
+    source = image.ebs_snapshot
+    disk = {"SnapshotId": source.id, "VolumeSize": source.volume.size, "VolumeType": "gp3", "Encrypted": False}
+    return [{"DeviceName": image.root_device_name, "Ebs": {**disk, "DeleteOnTermination": True}}]
+
+
+def install(actions: Mapping[str, Action], *, judge_dry_runs: Container[str]) -> None:
+    """Put our EC2 actions in the place of moto's.
+
+    Args:
+        actions: by their names in snake case.
+        judge_dry_runs: the names of those that are called for a dry run, too; of all others it succeeds.
+    """
+    from moto.core.responses import ActionResult, EmptyResult  # noqa: PLC0415 - moto reads its settings when imported
+    from moto.ec2.responses import EC2Response  # noqa: PLC0415
+
+    def method_for(name: str, action: Action, original: Callable[[Any], Any] | None) -> Callable[[Any], Any]:
+        def method(response: Any) -> Any:
+            def to_moto() -> Any:
+                assert original is not None, "moto has no such action"  # noqa: S101 - a slip in our own table
+                return original(response).result
+
+            call = Ec2Call(response._get_action(), response.params, response.ec2_backend, response.region, to_moto)
+            if call.params.get("DryRun") and name not in judge_dry_runs:
+                raise DryRun
+            result = action(call)
+            return EmptyResult() if result is None else ActionResult(result)
+
+        return method
+
+    for name, action in actions.items():
+        setattr(EC2Response, name, method_for(name, action, getattr(EC2Response, name, None)))
+
+
+def hand_out_addresses(next_address: Callable[[], str]) -> None:
+    """Make moto give instances our public addresses."""
+    from moto.ec2.models import elastic_network_interfaces  # noqa: PLC0415 - moto reads its settings when imported
+
+    elastic_network_interfaces.random_public_ip = next_address
+
+
+def ec2(region: str) -> Any:
+    """moto's EC2 account in a region."""
+    from moto.ec2.models import ec2_backends  # noqa: PLC0415 - moto reads its settings when imported
+
+    return ec2_backends[ACCOUNT_ID][region]
+
+
+def regions() -> frozenset[str]:
+    """The names of AWS's regions."""
+    from moto.ec2.models.availability_zones_and_regions import RegionsAndZonesBackend  # noqa: PLC0415
+
+    return frozenset(region.name for region in RegionsAndZonesBackend.regions)
+
+
+def s3() -> Any:
+    """moto's S3, which has no region."""
+    from moto.s3.models import s3_backends  # noqa: PLC0415 - moto reads its settings when imported
+
+    return s3_backends[ACCOUNT_ID]["aws"]
+
+
+def moto_error() -> type[Exception]:
+    """The class of all errors that moto means a client to see."""
+    from moto.core.exceptions import ServiceException  # noqa: PLC0415 - moto reads its settings when imported
+
+    error: type[Exception] = ServiceException
+    return error
+
+
+def offered_types(region: str, location_type: str = "availability-zone") -> list[dict[str, str]]:
+    """What is sold where: a list of {"InstanceType", "Location", "LocationType"}."""
+    from moto.ec2.models.instance_types import INSTANCE_TYPE_OFFERINGS  # noqa: PLC0415
+
+    offerings: list[dict[str, str]] = INSTANCE_TYPE_OFFERINGS[location_type][region]
+    return offerings
+
+
+def vcpus(instance_type: str) -> int | None:
+    """Default vCPUs of a type; None where AWS has no such type."""
+    from moto.ec2.models.instance_types import INSTANCE_TYPES  # noqa: PLC0415
+
+    description = INSTANCE_TYPES.get(instance_type)
+    return None if description is None else int(description["VCpuInfo"]["DefaultVCpus"])
+
+
+def architectures(instance_type: str) -> list[str]:
+    """What a type's processors run, such as ``x86_64``."""
+    from moto.ec2.models.instance_types import INSTANCE_TYPES  # noqa: PLC0415
+
+    return list(INSTANCE_TYPES[instance_type]["ProcessorInfo"]["SupportedArchitectures"])
+
+
+def has_instance_profile(field: str, value: str) -> bool:
+    """Whether there is an instance profile whose ``Name`` or ``Arn`` (the field) is this."""
+    from moto.iam.models import iam_backends  # noqa: PLC0415 - moto reads its settings when imported
+
+    profiles = iam_backends[ACCOUNT_ID]["aws"].instance_profiles.values()
+    return any(value == (profile.name if field == "Name" else profile.arn) for profile in profiles)
+
+
+_STATE_CODES = {
+    "pending": 0,
+    "running": 16,
+    "shutting-down": 32,
+    "terminated": 48,
+    "stopping": 64,
+    "stopped": 80,
+}
+
+
+def set_state(instance: Any, name: str) -> None:
+    """Show an instance in a state; does nothing else to it."""
+    from moto.ec2.models.instances import InstanceState  # noqa: PLC0415 - moto reads its settings when imported
+
+    instance._state = InstanceState(name, _STATE_CODES[name])
+
+
+def state_of(name: str) -> dict[str, object]:
+    """A state as the API writes it."""
+    return {"Code": _STATE_CODES[name], "Name": name}
+
+
+def set_reason(instance: Any, code: str, message: str, when: str) -> None:
+    """Say why an instance is in its state."""
+    from moto.ec2.models.instances import StateReason  # noqa: PLC0415 - moto reads its settings when imported
+
+    instance.state_reason = StateReason(f"{code}: {message}", code)
+    instance._reason = f"{message} ({when})"
+
+
+def forget_instance(backend: Any, instance: Any) -> None:
+    """Take an instance out of what Describe shows."""
+    for reservation_id, reservation in list(backend.reservations.items()):
+        if instance in reservation.instances:
+            reservation.instances.remove(instance)
+            if not reservation.instances:
+                del backend.reservations[reservation_id]
