@@ -1,0 +1,56 @@
+"""The account as the lease sees it: the few calls that find and end what a run made."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gputx.aws import instances, network, tags
+from gputx.aws.session import AwsSession
+from gputx.models import Instance, Leftover
+
+
+class AccountCustody:
+    """Implements ``gputx.lease.guard.Custody`` and ``gputx.lease.sweep.Broom`` on EC2."""
+
+    def __init__(self, session: AwsSession) -> None:
+        self._session = session
+
+    def instances(self, run_id: str) -> Sequence[Instance]:
+        return instances.find(self._session, run_id=run_id)
+
+    def terminate(self, instance_id: str) -> bool:
+        return instances.terminate(self._session, instance_id)
+
+    def ending_command(self, instance_id: str) -> str:
+        return f"aws ec2 terminate-instances --region {self._session.region} --instance-ids {instance_id}"
+
+    def delete_key(self, run_id: str) -> None:
+        network.delete_key(self._session, network.resource_name(run_id))
+
+    def release_group(self, instance: Instance) -> bool:
+        if instance.vpc_id and instance.live:
+            network.move_to_default_group(self._session, instance_id=instance.id, vpc_id=instance.vpc_id)
+        return True
+
+    def delete_groups(self, run_id: str) -> bool:
+        groups = network.find_belongings(self._session, run_id).groups
+        deleted = [network.delete_group(self._session, group) for group, _ in groups]
+        return all(deleted)
+
+    def leftovers(self) -> Sequence[Leftover]:
+        alive = [i for i in instances.find(self._session) if i.live]
+        belongings = network.find_belongings(self._session)
+        things = [
+            *(("instance", instance.id, instance.tags) for instance in alive),
+            *(("key pair", name, labels) for name, labels in belongings.keys),
+            *(("security group", group, labels) for group, labels in belongings.groups),
+        ]
+        return [Leftover(kind, id_, labels.get(tags.RUN, ""), tags.deadline_of(labels)) for kind, id_, labels in things]
+
+    def remove(self, leftover: Leftover) -> bool:
+        if leftover.kind == "instance":
+            return self.terminate(leftover.id)
+        if leftover.kind == "security group":
+            return network.delete_group(self._session, leftover.id)
+        network.delete_key(self._session, leftover.id)
+        return True

@@ -1,0 +1,209 @@
+"""Settings and where each came from: flag, ``GPUTX_*``, project gputx.toml, user config, default."""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import platformdirs
+
+from gputx.errors import ConfigurationError, InputError
+from gputx.models import DEFAULT_MODEL
+from gputx.units import parse_duration
+from gputx_remote.writers import FORMATS
+
+SHORTEST_SECONDS, LONGEST_SECONDS = 60.0, 24 * 3600.0
+"""Of ``ttl``: the deadline on an instance counts in minutes, and nobody means days."""
+
+Kind = Literal["text", "list", "cidrs", "duration", "choice", "path"]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One thing that can be configured. Durations are kept as the text that was written."""
+
+    name: str
+    kind: Kind
+    default: str | tuple[str, ...] | None
+    help: str
+    choices: tuple[str, ...] = ()
+
+    @property
+    def variable(self) -> str:
+        return f"GPUTX_{self.name.upper()}"
+
+
+SETTINGS: tuple[Setting, ...] = (
+    Setting("on", "choice", "aws", "where a job runs", ("aws", "sandbox", "local")),
+    Setting("region", "text", "eu-north-1", "AWS region"),
+    Setting("profile", "text", None, "AWS profile from your AWS config"),
+    Setting("language", "text", "sv", "spoken language: a code or its English name"),
+    Setting("model", "text", DEFAULT_MODEL, "Hugging Face id or directory of a Whisper model"),
+    Setting("task", "choice", "transcribe", "what to do with speech", ("transcribe", "translate")),
+    Setting("output_dir", "path", ".", "where transcripts are written"),
+    Setting("output_format", "list", ("txt",), "txt, srt, vtt, tsv, json, or all", (*FORMATS, "all")),
+    Setting("market", "choice", "auto", "auto: spot, then on-demand", ("auto", "spot", "on-demand")),
+    Setting("instance_type", "list", ("g4dn.xlarge",), "EC2 instance types that may be used"),
+    Setting("zone", "list", (), "availability zones that may be used (all that offer the type)"),
+    Setting("ttl", "duration", "2h", "an instance powers itself off after this, whatever happens"),
+    Setting("boot_timeout", "duration", "6m", "give up on an instance that does not answer by then"),
+    Setting("bucket", "text", None, "S3 bucket for results (transcription-<account id>); none: no S3"),
+    Setting("image", "text", None, "AMI to use (the newest gputx image of the account)"),
+    Setting("subnet", "text", None, "subnet to launch in (the default VPC's)"),
+    Setting("allow_cidr", "cidrs", (), "address ranges that may reach SSH (your own public address)"),
+)
+BY_NAME = {setting.name: setting for setting in SETTINGS}
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """The value of every setting, and its origin in words a person can act on."""
+
+    values: Mapping[str, Any]
+    origins: Mapping[str, str]
+
+    def text(self, name: str) -> str:
+        value = self.values[name]
+        if not isinstance(value, str):
+            raise TypeError(f"{name} is not set")
+        return value
+
+    def optional(self, name: str) -> str | None:
+        value = self.values[name]
+        return None if value is None else str(value)
+
+    def items(self, name: str) -> tuple[str, ...]:
+        return tuple(self.values[name])
+
+    def seconds(self, name: str) -> float:
+        return parse_duration(self.text(name))
+
+    def chosen(self, name: str) -> bool:
+        """Whether anyone chose it: its origin is not the built-in default."""
+        return self.origins[name] != "default"
+
+
+def user_config_file() -> Path:
+    return Path(platformdirs.user_config_dir("gputx", appauthor=False)) / "config.toml"
+
+
+def state_directory() -> Path:
+    """Where gputx keeps what it must remember between commands (pinned model revisions)."""
+    return Path(os.environ.get("GPUTX_STATE_DIR") or platformdirs.user_state_dir("gputx", appauthor=False))
+
+
+def project_config_file(start: Path) -> Path | None:
+    """The nearest gputx.toml at or above ``start``."""
+    for folder in (start, *start.parents):
+        if (candidate := folder / "gputx.toml").is_file():
+            return candidate
+    return None
+
+
+def load(
+    flags: Mapping[str, Any] | None = None,
+    *,
+    environ: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    user_file: Path | None = None,
+) -> Configuration:
+    """Merge all sources; the first that sets a value wins.
+
+    Args:
+        flags: values from the command line; None and empty tuples count as not given.
+
+    Raises:
+        ConfigurationError: a file is not TOML, or names a setting that does not exist or can't have that value.
+        InputError: the same for a flag.
+    """
+    environ = os.environ if environ is None else environ
+    user_file = user_file or user_config_file()
+    project_file = project_config_file(cwd or Path.cwd())
+    layers: list[tuple[str, Mapping[str, Any]]] = [
+        ("flag", {k: v for k, v in (flags or {}).items() if v is not None and v != ()}),
+        ("environment", {s.name: environ[s.variable] for s in SETTINGS if environ.get(s.variable)}),
+        (str(project_file), _read(project_file) if project_file else {}),
+        (str(user_file), _read(user_file) if user_file.is_file() else {}),
+    ]
+    _refuse_mistyped(environ)
+    values: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    for setting in SETTINGS:
+        values[setting.name], origins[setting.name] = setting.default, "default"
+        for origin, layer in layers:
+            if setting.name in layer:
+                said_in = {"flag": "--" + setting.name.replace("_", "-"), "environment": setting.variable}
+                where = said_in.get(origin, f"{setting.name} in {origin}")
+                failure = InputError if origin == "flag" else ConfigurationError
+                values[setting.name] = _check(setting, layer[setting.name], where, failure)
+                origins[setting.name] = f"flag {where}" if origin == "flag" else said_in.get(origin, origin)
+                break
+    return Configuration(values, origins)
+
+
+def _refuse_mistyped(environ: Mapping[str, str]) -> None:
+    """A variable that is almost one of ours was meant to be it; one that is not may be anybody's."""
+    known = [setting.variable for setting in SETTINGS]
+    others = [
+        n for n in environ if n.startswith("GPUTX_") and n not in (*known, "GPUTX_STATE_DIR", "GPUTX_SANDBOX_DIR")
+    ]
+    for name in others:
+        if close := difflib.get_close_matches(name, known, n=1, cutoff=0.8):
+            raise ConfigurationError(f"{name} is set, which gputx does not know", hint=f"did you mean {close[0]}?")
+
+
+def _read(file: Path) -> Mapping[str, Any]:
+    try:
+        table = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigurationError(f"{file} can't be read: {error}", hint="docs/configuration.md shows one") from None
+    for name in table:
+        if name not in BY_NAME:
+            close = difflib.get_close_matches(name, BY_NAME, n=1)
+            hint = f"did you mean {close[0]}?" if close else "`gputx config show` lists every setting"
+            raise ConfigurationError(f"{file} sets {name!r}, which gputx does not know", hint=hint)
+    return table
+
+
+def _check(setting: Setting, value: Any, where: str, failure: type[InputError | ConfigurationError]) -> Any:
+    """Bring a raw value to the setting's kind, or say what is wrong with it."""
+    if setting.kind in {"list", "cidrs"}:
+        pieces = value.split(",") if isinstance(value, str) else value
+        if not isinstance(pieces, list | tuple) or not all(isinstance(piece, str) for piece in pieces):
+            raise failure(f"{where} has to be a list of words", hint=setting.help)
+        words = tuple(word.strip() for piece in pieces for word in piece.split(",") if word.strip())
+        for word in words:
+            if setting.choices and word.lower() not in setting.choices:
+                raise failure(f"{where} can't be {word!r}", hint=f"one or more of: {', '.join(setting.choices)}")
+        if setting.kind == "cidrs":
+            for word in words:
+                _check_cidr(word, where, failure)
+        return words
+    if not isinstance(value, str | int | float | Path) or isinstance(value, bool):
+        raise failure(f"{where} has to be a word, not {value!r}", hint=setting.help)
+    text = str(value)
+    if setting.kind == "choice" and text not in setting.choices:
+        raise failure(f"{where} can't be {text!r}", hint=f"one of: {', '.join(setting.choices)}")
+    if setting.kind == "duration":
+        try:
+            seconds = parse_duration(text)
+        except InputError as error:
+            raise failure(f"{where}: {error.message}", hint=error.hint) from None
+        if not SHORTEST_SECONDS <= seconds <= LONGEST_SECONDS and setting.name == "ttl":
+            raise failure(f"{where} can't be {text}", hint="from 1m to 24h: an instance that outlives it ends itself")
+        if seconds <= 0:
+            raise failure(f"{where} has to be longer than nothing", hint="write it like 90s, 15m or 2h")
+    return text
+
+
+def _check_cidr(word: str, where: str, failure: type[InputError | ConfigurationError]) -> None:
+    try:
+        ipaddress.IPv4Network(word)
+    except ValueError as error:
+        raise failure(f"{where} can't be {word!r}: {error}", hint="write it like 203.0.113.7/32") from None
