@@ -1,0 +1,118 @@
+"""``gputx run``."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gputx import config
+from gputx.cli.options import as_json, cloud, setting
+from gputx.cli.say import put, say
+from gputx.errors import ExitCode
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path(allow_dash=True, readable=False))
+@cloud
+@setting("language")
+@setting("model")
+@setting("task")
+@setting("output_dir", "-o")
+@setting("output_format", "-f")
+@setting("market")
+@setting("instance_type")
+@setting("zone")
+@setting("ttl")
+@setting("boot_timeout")
+@setting("bucket")
+@setting("image")
+@setting("subnet")
+@setting("allow_cidr")
+@click.option("--dry-run", is_flag=True, help="look and plan, launch and write nothing")
+@as_json
+@click.option("--quiet", "-q", is_flag=True, help="say nothing on stderr but warnings and errors")
+def run(files: tuple[str, ...], dry_run: bool, as_json: bool, quiet: bool, **flags: Any) -> None:
+    """Turn recordings into text.
+
+    \b
+      gputx run --on sandbox examples/intervju.mp3
+
+    FILE is a recording or a video, a directory, a glob, or - for standard input. Several files share one
+    instance. The text goes to stdout and, in each format asked for, to the output directory.
+    """
+    settings = config.load(flags)
+    from gputx.cli.render import receipt, show  # noqa: PLC0415 - commands load what they need when they run
+    from gputx.lease.interrupts import supervise  # noqa: PLC0415
+    from gputx.workflows.run import run as workflow  # noqa: PLC0415
+
+    if "--debug" in sys.argv:
+        logging.basicConfig(level=logging.INFO, stream=sys.stderr)
+    request, where = _request(files, settings, dry_run), _where(settings)
+    with show.display(quiet=quiet) as display:
+        report = supervise(lambda stop: workflow(request, where, display.events, stop), on_signal=display.interrupted)
+    try:
+        if as_json:
+            from gputx.workflows.documents import run_document  # noqa: PLC0415
+
+            put(json.dumps(run_document(report), ensure_ascii=False, indent=2) + "\n")
+        elif dry_run:
+            put(receipt.plan(report))
+        else:
+            put(receipt.transcripts(report))
+    finally:
+        # Whatever becomes of the texts on stdout: how it ended, and what may still run, has to be said.
+        if not quiet:
+            say(f"  {receipt.receipt(report)}")
+        if report.ending:
+            raise report.ending
+    if report.failed:
+        typed_wrong = all(file.usage for file in report.failed) and len(report.failed) == len(report.files)
+        raise click.exceptions.Exit(ExitCode.USAGE if typed_wrong else ExitCode.FAILED)
+
+
+def _request(files: tuple[str, ...], settings: config.Configuration, dry_run: bool) -> Any:
+    from gputx.workflows.outputs import formats  # noqa: PLC0415
+    from gputx.workflows.work import RunRequest  # noqa: PLC0415
+    from gputx_remote.languages import code_of  # noqa: PLC0415
+
+    spoken = settings.text("language")
+    language = code_of(spoken)
+    if language is None:
+        raise click.UsageError(f"Whisper knows no language {spoken!r}; write a code or an English name: sv, Swedish")
+    return RunRequest(
+        arguments=files,
+        language=language,
+        task=settings.text("task"),
+        output_dir=Path(settings.text("output_dir")),
+        formats=formats(settings.items("output_format")),
+        dry_run=dry_run,
+    )
+
+
+def _where(settings: config.Configuration) -> Any:
+    from gputx.models import Market  # noqa: PLC0415
+    from gputx.workflows.hosts.survey import CloudOptions  # noqa: PLC0415
+    from gputx.workflows.model import Pins  # noqa: PLC0415
+    from gputx.workflows.run import Where  # noqa: PLC0415
+
+    market = settings.text("market")
+    options = CloudOptions(
+        instance_types=settings.items("instance_type"),
+        zones=settings.items("zone"),
+        markets=(Market.SPOT, Market.ON_DEMAND) if market == "auto" else (Market(market),),
+        ttl=settings.seconds("ttl"),
+        boot_timeout=settings.seconds("boot_timeout"),
+        image=settings.optional("image"),
+        subnet=settings.optional("subnet"),
+        cidrs=settings.items("allow_cidr"),
+        bucket=settings.optional("bucket"),
+        # The default is the model of the image; only one that was asked for has to be brought there.
+        model=settings.text("model") if settings.chosen("model") else None,
+    )
+    pins = Pins(config.state_directory() / "models.json")
+    return Where(settings.text("on"), settings.text("region"), settings.optional("profile"), options, pins)

@@ -1,0 +1,110 @@
+"""A launched instance as a bench: the payload is on it, audio goes over SSH, the worker answers in lines."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gputx.ssh.errors import ChannelClosedError, IntegrityError, UploadError
+from gputx.ssh.payload import Payload
+from gputx.workflows.hosts import DeliveryError
+from gputx.workflows.model import ModelChoice
+from gputx.workflows.worker import WorkerEndedError
+
+if TYPE_CHECKING:
+    from gputx.ssh.connection import Connection, Stream
+
+_PYTHON = '"${TRANSCRIBE_ROOT:-/opt/transcribe}/venv/bin/python"'
+_SOCKET = "gputx/worker.sock"
+_FILES = ("config.json", "generation_config.json", "model.safetensors", "preprocessor_config.json",
+          "processor_config.json", "tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt",
+          "normalizer.json", "added_tokens.json", "special_tokens_map.json")  # fmt: skip
+"""What of a model's directory is sent to an instance: the layout Hugging Face gives a Whisper model."""
+
+IMAGE_MODEL = "@image"
+"""Stands for the directory of the model inside the image, which only the instance's shell can spell."""
+
+
+def worker_command(verb: str, payload: Payload, model: ModelChoice) -> str:
+    """Shell words that run the payload on an instance, from the login user's home.
+
+    Args:
+        verb: ``serve`` or ``attach`` of docs/contracts.md.
+    """
+    words = [
+        '"${TRANSCRIBE_ROOT:-/opt/transcribe}/models/default"' if word == IMAGE_MODEL else shlex.quote(word)
+        for word in model.arguments
+    ]
+    return " ".join([_PYTHON, f"gputx/{payload.name}", verb, "--socket", _SOCKET, *words])
+
+
+class InstanceBench:
+    """Implements :class:`gputx.workflows.hosts.Bench`."""
+
+    def __init__(self, connection: Connection, payload: Payload, model: ModelChoice, look: Callable[[], None]) -> None:
+        """``look`` raises InstanceLostError where the account shows the instance ending."""
+        self._connection = connection
+        self._look = look
+        self._payload = payload
+        self._model = model
+
+    def start_worker(self) -> InstanceStream:
+        self._ensure_payload()
+        if self._model.upload:
+            self._send_model(self._model.upload)
+        return InstanceStream(
+            self._connection.open_stream("exec " + worker_command("attach", self._payload, self._model))
+        )
+
+    def deliver(self, audio: Path, progress: Callable[[int, int], None]) -> str:
+        remote = f"gputx/in/{audio.name}"
+        try:
+            self._connection.upload(audio, remote, progress=progress)
+        except (UploadError, IntegrityError) as error:
+            raise DeliveryError(error.message, hint=error.hint) from error
+        return remote
+
+    def check(self) -> None:
+        """Ask the account and the machine itself, for two seconds: a worker dies a moment before its instance does."""
+        for _ in range(4):
+            self._look()
+            self._connection.run("sleep 0.5")
+
+    def _ensure_payload(self) -> None:
+        """Send the payload unless the instance has it, whole, from its boot."""
+        path = f"gputx/{self._payload.name}"
+        line = f"{self._payload.sha256}  {path}\n".encode()
+        if self._connection.run("sha256sum --check --status -", input=line).exit_status != 0:
+            self._connection.upload_bytes(self._payload.data, path)
+
+    def _send_model(self, directory: Path) -> None:
+        for name in _FILES:
+            if (directory / name).is_file():
+                self._connection.upload(directory / name, f"{self._model.location}/{name}")
+
+
+class InstanceStream:
+    """Implements :class:`gputx.workflows.worker.LineStream` over an SSH channel."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+
+    def write_line(self, line: str) -> None:
+        try:
+            self._stream.write_line(line)
+        except ChannelClosedError as error:
+            raise WorkerEndedError(f"the worker has ended ({self.epitaph()})") from error
+
+    def lines(self) -> Iterator[str]:
+        return self._stream.lines()
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def epitaph(self) -> str:
+        status = self._stream.exit_status
+        last = next((line.strip() for line in reversed(self._stream.stderr.splitlines()) if line.strip()), "")
+        how = {None: "its output ended", -1: "killed"}.get(status, f"exit status {status}")
+        return f"{how}: {last}" if last else how

@@ -1,0 +1,117 @@
+"""Everything that is learnt of an account before anything is made in it."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+from gputx.aws import identity, images, network, pools, storage
+from gputx.aws.session import AwsSession
+from gputx.errors import ConfigurationError
+from gputx.models import Image, Market, Pool
+from gputx.ssh.payload import Payload, build_payload
+from gputx.workflows.story import Story
+
+_PAYLOAD_URL_SECONDS = 3600
+
+NO_BUCKET = "none"
+
+
+@dataclass(frozen=True)
+class CloudOptions:
+    """What may be launched, and for how long. Durations are seconds."""
+
+    instance_types: tuple[str, ...]
+    zones: tuple[str, ...]
+    markets: tuple[Market, ...]
+    ttl: float
+    boot_timeout: float
+    image: str | None
+    subnet: str | None
+    cidrs: tuple[str, ...]
+    bucket: str | None
+    """A bucket's name, "none" for no S3, or None for ``transcription-<account id>``."""
+    model: str | None
+    """A hub id or a directory here; None for the model inside the image."""
+
+
+@dataclass(frozen=True)
+class Survey:
+    """The answers. ``pools`` are best first; ``on_demand`` is USD an hour by instance type."""
+
+    who: identity.Identity
+    image: Image
+    pools: tuple[Pool, ...]
+    on_demand: dict[str, float]
+    network: network.Network
+    cidrs: tuple[str, ...]
+    bucket: str | None
+    payload: Payload
+    payload_url: str | None
+
+
+def survey(session: AwsSession, options: CloudOptions, story: Story, *, only_look: bool = False) -> Survey:
+    """Ask all questions side by side; launch nothing.
+
+    Args:
+        only_look: make nothing at all: the payload is not put into the bucket.
+
+    Raises:
+        ConfigurationError: credentials, region, image, network or bucket are missing or wrong.
+        InputError: no pool fits what was allowed.
+        AwsError: AWS refuses or does not answer.
+    """
+    with story.phase("pools") as phase, ThreadPoolExecutor(8, thread_name_prefix="survey") as together:
+        who = together.submit(identity.whoami, session)
+        payload = together.submit(build_payload)
+        image = together.submit(images.find_image, session, options.image)
+        where = together.submit(network.find_network, session, options.subnet)
+        cidrs = together.submit(lambda: options.cidrs or (identity.public_cidr(session),))
+        offers = together.submit(
+            pools.survey, session, types=options.instance_types, zones=options.zones, markets=options.markets
+        )
+        stored = together.submit(_store_payload, session, options, who, payload, only_look)
+        who.result()  # first of all: without credentials every other answer is a less helpful error
+        image.result()
+        reachable = where.result().subnets
+        ranked = tuple(pool for pool in offers.result().pools if pool.zone in reachable)
+        if not ranked:
+            raise ConfigurationError(
+                f"no subnet is in a zone that offers {', '.join(options.instance_types)}",
+                hint="choose another --subnet, --zone or --instance-type",
+            )
+        for note in offers.result().notes:
+            story.note(note)
+        bucket, url = stored.result()
+        phase.detail = f"{len(ranked)} pools, best: {ranked[0]}"
+        return Survey(
+            who=who.result(),
+            image=image.result(),
+            pools=ranked,
+            on_demand=dict(offers.result().on_demand),
+            network=where.result(),
+            cidrs=cidrs.result(),
+            bucket=bucket,
+            payload=payload.result(),
+            payload_url=url,
+        )
+
+
+def _store_payload(
+    session: AwsSession,
+    options: CloudOptions,
+    who: Future[identity.Identity],
+    payload: Future[Payload],
+    only_look: bool,
+) -> tuple[str | None, str | None]:
+    """Check the bucket and put the payload there. Returns (bucket, presigned address), or Nones for no S3."""
+    if options.bucket == NO_BUCKET:
+        return None, None
+    bucket = options.bucket or f"transcription-{who.result().account}"
+    storage.check_bucket(session, bucket)
+    if only_look:
+        return bucket, None
+    code = payload.result()
+    return bucket, storage.put_payload(
+        session, bucket, name=code.name, data=code.data, valid_seconds=_PAYLOAD_URL_SECONDS
+    )

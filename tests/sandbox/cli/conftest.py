@@ -1,0 +1,37 @@
+"""The product through its command line, against one sandbox per test process.
+
+After every test the sandbox's own table is looked at, with its clock turned past every pending end: no live
+instance, security group, key pair or volume may be left. That check is the first promise of gputx, so it is made
+whether or not a test asks for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from product import Cli, leftovers
+
+from gputx import sandbox
+
+
+@pytest.fixture(scope="session")
+def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sandbox.Account]:
+    """One sandbox for the test process, ended with it even if it is killed. Pending is short: it is pure waiting."""
+    account = sandbox.up(
+        tmp_path_factory.mktemp("sandbox"), pending_seconds=0.3, shutting_down_seconds=1.0, linger=False
+    )
+    yield account
+    account.stop()
+
+
+@pytest.fixture
+def cli(tmp_path: Path, account: sandbox.Account) -> Iterator[Cli]:
+    directory = tmp_path / "work"
+    (directory / "home").mkdir(parents=True)
+    yield Cli(directory, account)
+    account.clear_rules()
+    account.advance(60)
+    left = leftovers(account.table())
+    assert not left, f"left in the account: {left}"

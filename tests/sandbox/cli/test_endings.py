@@ -1,0 +1,129 @@
+"""However a run is made to end, the instance ends first; and what was asked keeps its exit code."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import signal
+import subprocess
+import termios
+import time
+from collections.abc import Callable
+
+import pytest
+from product import HELD_OUT, Cli
+
+CLIP = HELD_OUT / "clip03.flac"
+CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
+MOMENTS = ("looking for capacity", "launching", "booting", "waiting for SSH", "loading the model", "transcribing")
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_at_any_phase_ends_the_instance(cli: Cli, number: signal.Signals, moment: str) -> None:
+    ended = cli.watch("run", CLIP, on=at(moment, lambda process: process.send_signal(number)))
+
+    assert ended.code == CODES[number], ended.err
+    assert "stopping: what was started is ended first" in ended.err
+    assert ended.out == ""
+    live = [i for i in cli.account.table()["instances"] if i["state"] not in {"shutting-down", "terminated"}]
+    assert not live
+
+
+def test_a_second_ctrl_c_changes_nothing_but_says_so(cli: Cli) -> None:
+    cli.account.add_rule("TerminateInstances delay=1s")
+
+    def twice(process: subprocess.Popen[str]) -> None:
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.3)  # real time: two signals at once are one
+        process.send_signal(signal.SIGINT)
+
+    ended = cli.watch("run", CLIP, on=at("loading the model", twice))
+
+    assert ended.code == 130
+    assert "still ending what was started" in ended.err
+
+
+def at(moment: str, act: Callable[[subprocess.Popen[str]], None]) -> Callable[[str, subprocess.Popen[str]], None]:
+    """Act the first time the display says ``moment``."""
+    acted = []
+
+    def on(line: str, process: subprocess.Popen[str]) -> None:
+        if line.startswith(moment) and not acted:
+            acted.append(line)
+            act(process)
+
+    return on
+
+
+def test_a_reader_that_leaves_does_not_leave_an_instance(cli: Cli) -> None:
+    """``gputx run … 2>&1 | head -1``: the display's pipe breaks, the run goes on to its end."""
+    process = cli.start("run", CLIP)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    with process.stdout:
+        process.stderr.readline()
+        process.stderr.close()
+        out = process.stdout.read()
+    process.wait(timeout=120)
+
+    assert process.returncode == 0
+    assert out
+
+
+def test_a_terminal_that_is_closed_in_mid_run_ends_the_instance(cli: Cli) -> None:
+    """The window is closed: HUP comes, and whatever is drawn from then on fails."""
+    master, slave = pty.openpty()
+    process = cli.start("run", CLIP, stderr=slave, start_new_session=True, preexec_fn=lambda: adopt(slave))
+    os.close(slave)
+    seen = b""
+    while b"loading the model" not in seen:
+        seen += os.read(master, 4096)
+    os.close(master)
+    assert process.stdout is not None
+    with process.stdout:
+        assert process.stdout.read() == ""
+    assert process.wait(timeout=60) == 129
+
+
+def adopt(terminal: int) -> None:
+    """Make a terminal the controlling one of the new session."""
+    fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
+
+
+def test_what_was_told_to_ignore_hangups_goes_on(cli: Cli) -> None:
+    """``nohup gputx run … &`` and then logging out."""
+    ignore = lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)  # noqa: E731
+    process = cli.start("run", HELD_OUT / "clip01.flac", "--bucket", "none", preexec_fn=ignore)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("loading the model"):
+            process.send_signal(signal.SIGHUP)
+            break
+    out, _ = process.communicate(timeout=120)
+    assert process.returncode == 0
+    assert out
+
+
+def test_an_account_that_does_not_answer_the_end_is_owned_up_to(cli: Cli) -> None:
+    """Termination that can't be confirmed: exit code 5, the id, and the command; the text is none the worse."""
+    cli.account.add_rule("TerminateInstances error=UnauthorizedOperation")
+
+    def turn(_process: subprocess.Popen[str]) -> None:
+        for _ in range(4):
+            time.sleep(0.5)  # the client has to come to its next wait before the clock is turned past it
+            cli.account.advance(40)
+
+    ended = cli.watch("run", HELD_OUT / "clip01.flac", "--bucket", "none", on=at("ending the instance", turn))
+
+    assert ended.code == 5, ended.err
+    assert ended.out
+    assert "could not confirm that i-" in ended.err
+    assert "aws ec2 terminate-instances --region eu-north-1 --instance-ids i-" in ended.err
+    assert "nothing left running" not in ended.err
+    # The instance's own deadline is the next lock: the guest powers itself off.
+    cli.account.clear_rules()
+    cli.pass_time(2 * 3600 + 300)
+    # Its key and group cost nothing and are nobody's any more; the next command's sweep takes them.
+    assert "ended what earlier runs left" in cli("run", HELD_OUT / "clip01.flac", "--bucket", "none").err
