@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import ipaddress
+import math
 import os
 import tomllib
 from collections.abc import Mapping
@@ -21,7 +22,10 @@ from gputx_remote.writers import FORMATS
 SHORTEST_SECONDS, LONGEST_SECONDS = 60.0, 24 * 3600.0
 """Of ``ttl``: the deadline on an instance counts in minutes, and nobody means days."""
 
-Kind = Literal["text", "list", "cidrs", "duration", "choice", "path"]
+SHORTEST_GRACE_SECONDS = 120.0
+"""Of ``grace``: a client that is alive has to be heard several times in it, over a line that may be slow."""
+
+Kind = Literal["text", "list", "cidrs", "duration", "choice", "path", "money"]
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("instance_type", "list", ("g4dn.xlarge",), "EC2 instance types that may be used"),
     Setting("zone", "list", (), "availability zones that may be used (all that offer the type)"),
     Setting("ttl", "duration", "2h", "an instance powers itself off after this, whatever happens"),
+    Setting("max_cost", "money", None, "an instance powers itself off before it can have cost more than this, in USD"),
+    Setting("grace", "duration", "10m", "an instance powers itself off when it has not heard from gputx for so long"),
     Setting("boot_timeout", "duration", "6m", "give up on an instance that does not answer by then"),
     Setting("bucket", "text", None, "S3 bucket for results (transcription-<account id>); none: no S3"),
     Setting("image", "text", None, "AMI to use (the newest gputx image of the account)"),
@@ -84,6 +90,11 @@ class Configuration:
     def seconds(self, name: str) -> float:
         return parse_duration(self.text(name))
 
+    def dollars(self, name: str) -> float | None:
+        """An amount in USD; None where none was given."""
+        value = self.optional(name)
+        return None if value is None else float(value)
+
     def chosen(self, name: str) -> bool:
         """Whether anyone chose it: its origin is not the built-in default."""
         return self.origins[name] != "default"
@@ -93,9 +104,14 @@ def user_config_file() -> Path:
     return Path(platformdirs.user_config_dir("gputx", appauthor=False)) / "config.toml"
 
 
-def state_directory() -> Path:
-    """Where gputx keeps what it must remember between commands (pinned model revisions)."""
-    return Path(os.environ.get("GPUTX_STATE_DIR") or platformdirs.user_state_dir("gputx", appauthor=False))
+def state_directory(otherwise: Path | None = None) -> Path:
+    """Where gputx keeps what it must remember between commands: the journal, pinned model revisions.
+
+    ``GPUTX_STATE_DIR`` if set, else ``otherwise``, else the user's state directory.
+    """
+    if named := os.environ.get("GPUTX_STATE_DIR"):
+        return Path(named).absolute()
+    return otherwise or Path(platformdirs.user_state_dir("gputx", appauthor=False))
 
 
 def project_config_file(start: Path) -> Path | None:
@@ -191,15 +207,32 @@ def _check(setting: Setting, value: Any, where: str, failure: type[InputError | 
     if setting.kind == "choice" and text not in setting.choices:
         raise failure(f"{where} can't be {text!r}", hint=f"one of: {', '.join(setting.choices)}")
     if setting.kind == "duration":
-        try:
-            seconds = parse_duration(text)
-        except InputError as error:
-            raise failure(f"{where}: {error.message}", hint=error.hint) from None
-        if not SHORTEST_SECONDS <= seconds <= LONGEST_SECONDS and setting.name == "ttl":
-            raise failure(f"{where} can't be {text}", hint="from 1m to 24h: an instance that outlives it ends itself")
-        if seconds <= 0:
-            raise failure(f"{where} has to be longer than nothing", hint="write it like 90s, 15m or 2h")
+        _check_duration(setting, text, where, failure)
+    if setting.kind == "money":
+        _check_money(text, where, failure)
     return text
+
+
+def _check_duration(setting: Setting, text: str, where: str, failure: type[InputError | ConfigurationError]) -> None:
+    try:
+        seconds = parse_duration(text)
+    except InputError as error:
+        raise failure(f"{where}: {error.message}", hint=error.hint) from None
+    if not SHORTEST_SECONDS <= seconds <= LONGEST_SECONDS and setting.name == "ttl":
+        raise failure(f"{where} can't be {text}", hint="from 1m to 24h: an instance that outlives it ends itself")
+    if seconds < SHORTEST_GRACE_SECONDS and setting.name == "grace":
+        raise failure(f"{where} can't be {text}", hint="2m at least: gputx is heard every eighth of it")
+    if seconds <= 0:
+        raise failure(f"{where} has to be longer than nothing", hint="write it like 90s, 15m or 2h")
+
+
+def _check_money(text: str, where: str, failure: type[InputError | ConfigurationError]) -> None:
+    try:
+        amount = float(text)
+    except ValueError:
+        amount = math.nan
+    if not 0 < amount < math.inf:
+        raise failure(f"{where} can't be {text!r}", hint="an amount in USD, written like 0.25")
 
 
 def _check_cidr(word: str, where: str, failure: type[InputError | ConfigurationError]) -> None:

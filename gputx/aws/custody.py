@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 
-from gputx.aws import instances, network, tags
+from gputx.aws import instances, network, schedule
 from gputx.aws.session import AwsSession
-from gputx.models import Instance, Leftover
+from gputx.errors import ConfigurationError
+from gputx.models import Instance
 
 
 class AccountCustody:
-    """Implements ``gputx.lease.guard.Custody`` and ``gputx.lease.sweep.Broom`` on EC2."""
+    """Implements ``gputx.lease.guard.Custody`` on EC2."""
 
     def __init__(self, session: AwsSession) -> None:
         self._session = session
@@ -37,20 +39,10 @@ class AccountCustody:
         deleted = [network.delete_group(self._session, group) for group, _ in groups]
         return all(deleted)
 
-    def leftovers(self) -> Sequence[Leftover]:
-        alive = [i for i in instances.find(self._session) if i.live]
-        belongings = network.find_belongings(self._session)
-        things = [
-            *(("instance", instance.id, instance.tags) for instance in alive),
-            *(("key pair", name, labels) for name, labels in belongings.keys),
-            *(("security group", group, labels) for group, labels in belongings.groups),
-        ]
-        return [Leftover(kind, id_, labels.get(tags.RUN, ""), tags.deadline_of(labels)) for kind, id_, labels in things]
+    def delete_schedule(self, run_id: str) -> None:
+        schedule.delete(self._session, schedule.name_of(run_id))
 
-    def remove(self, leftover: Leftover) -> bool:
-        if leftover.kind == "instance":
-            return self.terminate(leftover.id)
-        if leftover.kind == "security group":
-            return network.delete_group(self._session, leftover.id)
-        network.delete_key(self._session, leftover.id)
-        return True
+    def renew(self) -> None:
+        # Nothing to be had now is no news: the next call says so again.
+        with contextlib.suppress(ConfigurationError):
+            self._session.renew()

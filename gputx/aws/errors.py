@@ -55,7 +55,7 @@ _TABLE: dict[Meaning, tuple[str, ...]] = {
     Meaning.NO_MORE_SPOT: ("MaxSpotInstanceCountExceeded",),
     Meaning.NO_SPOT_YET: ("AuthFailure.ServiceLinkedRoleCreationNotPermitted",),
     # What S3 answers to a HEAD has no body, so its status is all the code there is.
-    Meaning.DENIED: ("AccessDenied", "Forbidden", "403"),
+    Meaning.DENIED: ("AccessDenied", "AccessDeniedException", "Forbidden", "403"),
     Meaning.QUOTA: ("VcpuLimitExceeded", "InstanceLimitExceeded"),
     Meaning.BACK_OFF: (
         *_THROTTLES,
@@ -80,18 +80,36 @@ _TABLE: dict[Meaning, tuple[str, ...]] = {
         "InvalidInstanceID.NotFound",
         "InvalidGroup.NotFound",
         "InvalidKeyPair.NotFound",
+        "InvalidVolume.NotFound",
+        "InvalidNetworkInterfaceID.NotFound",
+        "InvalidSpotInstanceRequestID.NotFound",
+        "InvalidLaunchTemplateId.NotFound",
+        "InvalidLaunchTemplateName.NotFoundException",
+        "InvalidSnapshot.NotFound",
+        "AWS.SimpleQueueService.NonExistentQueue",
+        "QueueDoesNotExist",
         "NoSuchBucket",
+        "NoSuchEntity",
         "NoSuchKey",
         "NotFound",
+        "ResourceNotFoundException",
         "404",
     ),
-    Meaning.IN_USE: ("DependencyViolation", "IncorrectInstanceState", "IncorrectState"),
+    Meaning.IN_USE: (
+        "DependencyViolation",
+        "IncorrectInstanceState",
+        "IncorrectState",
+        "InvalidNetworkInterface.InUse",
+        "InvalidSnapshot.InUse",
+        "VolumeInUse",
+    ),
     Meaning.EXISTS: (
         "PreconditionFailed",
         "InvalidGroup.Duplicate",
         "InvalidKeyPair.Duplicate",
         "InvalidPermission.Duplicate",
         "ConditionalRequestConflict",
+        "ConflictException",
     ),
 }
 _BY_CODE = {code: meaning for meaning, codes in _TABLE.items() for code in codes}
@@ -124,6 +142,7 @@ class AwsError(GputxError):
         self.meaning = meaning
         self.lost = lost
         """No answer came: the call may have taken effect."""
+        self.renewable = meaning is Meaning.CREDENTIALS
         self.exit_code = _exit_code(meaning)
 
 
@@ -174,11 +193,13 @@ def from_botocore(error: Exception, *, service: str, operation: str, place: str)
 
 def no_credentials(error: Exception) -> ConfigurationError:
     """The message for every way of having no usable credentials."""
-    return ConfigurationError(
+    missing = ConfigurationError(
         "no AWS credentials found" if isinstance(error, boto.NoCredentialsError) else f"no AWS credentials: {error}",
         details=("looked in: environment, shared config and credentials files, SSO, instance role",),
         hint="`aws configure sso`, or try it without an account: gputx run --on sandbox FILE",
     )
+    missing.renewable = True
+    return missing
 
 
 def _hint(code: str, meaning: Meaning, call: str) -> str | None:

@@ -80,13 +80,24 @@ def wait_for_address(
 def terminate(session: AwsSession, instance_id: str) -> bool:
     """Ask for the end, and look whether it began. True once ``shutting-down`` or ``terminated`` was seen.
 
-    NotFound proves nothing (the instance may only be invisible still), so it is False. Raises AwsError.
+    What is seen is what Describe shows; only where Describe does not show the instance at all, right after its
+    launch, is it the state that EC2 answered the request with. NotFound as an answer to the request proves nothing
+    (the instance may only be invisible still), so it is False. Raises AwsError.
     """
     try:
-        session.call("ec2", "TerminateInstances", InstanceIds=[instance_id])
+        answer = session.call("ec2", "TerminateInstances", InstanceIds=[instance_id])
     except AwsError as error:
         if error.meaning is not Meaning.GONE:
             raise
         return False
     seen = describe(session, instance_id)
-    return seen is not None and seen.state in _ENDED
+    if seen is not None:
+        return seen.state in _ENDED
+    changes = answer.get("TerminatingInstances", [])
+    return any(c["InstanceId"] == instance_id and c["CurrentState"]["Name"] in _ENDED for c in changes)
+
+
+def tell_alive(session: AwsSession, instance_id: str) -> None:
+    """Write into the account that the instance's client lives now. Raises AwsError."""
+    beat = {"Key": tags.HEARTBEAT, "Value": tags.stamp_of(session.clock.time())}
+    session.call("ec2", "CreateTags", Resources=[instance_id], Tags=[beat])

@@ -97,12 +97,14 @@ def launch(
     *,
     stop: Stop,
     before: Callable[[str], None],
+    sending: Callable[[str], None],
     after: Callable[[Attempt, str], None],
 ) -> Instance:
     """Try the pools in order; the first instance ends it.
 
     Args:
-        before: told the token before each call is sent, so that whoever ends the run can look for it.
+        before: told the token of each attempt before anything is sent, so that whoever ends the run can look for it.
+        sending: told the token when the very next thing is the call.
         after: told how each attempt went, with its token.
 
     Raises:
@@ -122,7 +124,7 @@ def launch(
         token = uuid.uuid4().hex
         before(token)
         try:
-            instance = _ask(session, run_instances_request(plan, pool, token), plan.stamp.run_id, stop)
+            instance = _ask(session, run_instances_request(plan, pool, token), plan.stamp.run_id, stop, sending)
         except AwsError as error:
             codes.append(error.code)
             meanings.add(error.meaning)
@@ -146,7 +148,9 @@ def launch(
     )
 
 
-def _ask(session: AwsSession, request: dict[str, Any], run_id: str, stop: Stop) -> Instance:
+def _ask(
+    session: AwsSession, request: dict[str, Any], run_id: str, stop: Stop, sending: Callable[[str], None]
+) -> Instance:
     """Send one launch; where AWS is busy or the answer got lost, send it again with the same token.
 
     Only this process does that, and only within these seconds: after a crash nobody resends a launch. A key or
@@ -160,6 +164,7 @@ def _ask(session: AwsSession, request: dict[str, Any], run_id: str, stop: Stop) 
 
     def once() -> Instance:
         nonlocal may_exist
+        sending(token)
         try:
             answer = session.call("ec2", "RunInstances", single_attempt=True, **request)
             return from_description(answer["Instances"][0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import re
 import threading
@@ -14,7 +15,7 @@ from botocore.config import Config
 
 from gputx.aws.errors import from_botocore
 from gputx.clock import Clock
-from gputx.errors import ConfigurationError
+from gputx.errors import ConfigurationError, GputxError
 
 CHECKIP = "https://checkip.amazonaws.com"
 """AWS's own answer to "what is my public address?"."""
@@ -67,26 +68,8 @@ class AwsSession:
         self._given_up = False
         self._lock = threading.Lock()
         self._clients: dict[tuple[str, bool], Any] = {}
-        try:
-            if emulator:
-                # A session of its own, with nothing of the person's AWS config: real keys never go to an emulator.
-                core = botocore.session.Session(
-                    session_vars={
-                        "profile": (None, None, None, None),
-                        "config_file": (None, None, os.devnull, None),
-                        "credentials_file": (None, None, os.devnull, None),
-                    }
-                )
-                self._boto: Any = boto3.Session(
-                    aws_access_key_id=emulator.access_key,
-                    aws_secret_access_key=emulator.secret_key,
-                    region_name=region,
-                    botocore_session=core,
-                )
-            else:
-                self._boto = boto3.Session(profile_name=profile, region_name=region)
-        except Exception as error:
-            raise from_botocore(error, service="sts", operation="Session", place=region) from error
+        self._boto: Any = self._open(profile)
+        self._profile = profile
         known = [
             name
             for partition in self._boto.get_available_partitions()
@@ -98,13 +81,63 @@ class AwsSession:
                 hint=f"--region takes one like eu-north-1 ({len(known)} are known)",
             )
 
+    def elsewhere(self, region: str) -> AwsSession:
+        """The same account in a region that AWS has named. What boto3 has read of its services is not read again."""
+        there = copy.copy(self)
+        there.region = region
+        there._clients = {}
+        return there
+
+    def _open(self, profile: str | None) -> Any:
+        """A boto3 session, with credentials as they are now."""
+        try:
+            if self._emulator is None:
+                return boto3.Session(profile_name=profile, region_name=self.region)
+            # A session of its own, with nothing of the person's AWS config: real keys never go to an emulator.
+            core = botocore.session.Session(
+                session_vars={
+                    "profile": (None, None, None, None),
+                    "config_file": (None, None, os.devnull, None),
+                    "credentials_file": (None, None, os.devnull, None),
+                }
+            )
+            return boto3.Session(
+                aws_access_key_id=self._emulator.access_key,
+                aws_secret_access_key=self._emulator.secret_key,
+                region_name=self.region,
+                botocore_session=core,
+            )
+        except Exception as error:
+            raise from_botocore(error, service="sts", operation="Session", place=self.region) from error
+
+    def renew(self) -> None:
+        """Read the credentials anew, for every call from now on: a person may have renewed them meanwhile.
+
+        Raises:
+            ConfigurationError: there are none now; those from before stay in use.
+        """
+        fresh = self._open(self._profile)
+        with self._lock:
+            self._boto = fresh
+            self._clients.clear()
+
     def call(self, service: str, operation: str, *, single_attempt: bool = False, **parameters: Any) -> dict[str, Any]:
-        """One API call, by its AWS name (``DescribeInstances``).
+        """One API call, by its AWS name (``DescribeInstances``). Expired credentials are read anew, once.
 
         Raises:
             AwsError: with the meaning of what went wrong.
             ConfigurationError: there are no credentials.
         """
+        try:
+            return self._send(service, operation, single_attempt, parameters)
+        except GputxError as error:
+            if not error.renewable or self._given_up:
+                raise
+            # A refusal over credentials means that nothing was done: with fresh ones it may be asked again.
+            self.renew()
+        return self._send(service, operation, single_attempt, parameters)
+
+    def _send(self, service: str, operation: str, single_attempt: bool, parameters: dict[str, Any]) -> dict[str, Any]:
         try:
             method = getattr(self.client(service, single_attempt=single_attempt), _snake(operation))
             answer: dict[str, Any] = method(**parameters)

@@ -10,23 +10,34 @@ from typing import Any
 RUN = "gputx:run"
 OWNER = "gputx:owner"
 DEADLINE = "gputx:deadline"
+STARTED = "gputx:started"
+JOURNAL = "gputx:journal"
+HEARTBEAT = "gputx:heartbeat"
+"""Moved on by a living client, so that another machine's `gputx reap` can see that it lives."""
+PURPOSE = "Purpose"
+
+_TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
 @dataclass(frozen=True)
 class Stamp:
-    """Whose a resource is and when it is due, in seconds since the epoch."""
+    """Whose a resource is, since when, and when it is due; in seconds since the epoch."""
 
     run_id: str
     owner: str
+    started: float
     deadline: float
+    journal: str
 
     def as_tags(self) -> dict[str, str]:
         return {
             "Name": f"gputx-{self.run_id}",
-            "Purpose": "fast-transcription",
+            PURPOSE: "fast-transcription",
             RUN: self.run_id,
             OWNER: self.owner,
-            DEADLINE: datetime.fromtimestamp(self.deadline, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            STARTED: stamp_of(self.started),
+            DEADLINE: stamp_of(self.deadline),
+            JOURNAL: self.journal,
         }
 
 
@@ -40,9 +51,14 @@ def read(tagged: Iterable[Mapping[str, str]] | None) -> dict[str, str]:
     return {tag["Key"]: tag["Value"] for tag in tagged or ()}
 
 
-def deadline_of(tags: Mapping[str, str]) -> float | None:
-    """Seconds since the epoch, or None where there is no such tag or it is not a time."""
+def stamp_of(seconds: float) -> str:
+    """A time, in seconds since the epoch, as our tags spell it."""
+    return datetime.fromtimestamp(seconds, UTC).strftime(_TIME)
+
+
+def time_of(tags: Mapping[str, str], key: str) -> float | None:
+    """The time in a tag, in seconds since the epoch; None where there is no such tag or it is not a time."""
     try:
-        return datetime.strptime(tags[DEADLINE], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC).timestamp()
+        return datetime.strptime(tags[key], _TIME).replace(tzinfo=UTC).timestamp()
     except (KeyError, ValueError):
         return None

@@ -1,9 +1,10 @@
 """What an instance does by itself from its first second: built here as text, run by cloud-init.
 
 Three parts. A boothook (cloud-init runs these first, and at every boot) arms the deadline before anything else
-can go wrong. A cloud-config gives sshd the run's own host key, so that the client knows whom it talks to. A
-second boothook fetches the payload by a presigned address and starts the worker, in the background, so that the
-model is loading before SSH answers: a plain script would run only after sshd is up. EC2 takes 16 KB of user-data.
+can go wrong, and starts a watchdog that ends the instance when its client falls silent. A cloud-config gives sshd
+the run's own host key, so that the client knows whom it talks to. A second boothook fetches the payload by a
+presigned address and starts the worker, in the background, so that the model is loading before SSH answers: a plain
+script would run only after sshd is up. EC2 takes 16 KB of user-data.
 """
 
 from __future__ import annotations
@@ -15,15 +16,29 @@ from email.mime.text import MIMEText
 
 LIMIT_BYTES = 16 * 1024
 
+WATCH_SECONDS = 15
+"""How often the watchdog looks. It counts its own sleeps, so that a clock that is set can't shorten the grace."""
+
+BEAT_FILE = "/run/gputx/beat"
+"""The client writes something new here while it lives."""
+
+DONE_FILE = "/run/gputx/done"
+"""The client makes this once it has fetched everything. Both are in memory: an image can't inherit them."""
+
 _BOOTHOOK = """\
 #cloud-boothook
 #!/bin/sh
-# Arm the end of this instance before anything else. Power-off means terminate, and needs no credentials.
-# The deadline is kept beside the instance id: a reboot keeps it, an image made of this disk does not inherit it.
+# Arm the end of this instance before anything else, at every boot. Power-off means terminate, and needs no
+# credentials. The deadline is kept beside the instance id: an image made of this disk does not inherit it. It is
+# an absolute time, or {ttl} s from the first boot where this machine's clock is behind.
 kept=/var/lib/gputx/deadline-${{INSTANCE_ID:-unknown}}
 mkdir -p /var/lib/gputx
-[ -s "$kept" ] || echo $(( $(date +%s) + {ttl} )) > "$kept"
-left=$(( $(cat "$kept") - $(date +%s) ))
+now=$(date +%s)
+left=$(( {deadline} - now ))
+[ "$left" -le {ttl} ] || left={ttl}
+[ -s "$kept" ] || echo $(( now + left )) > "$kept"
+end=$(cat "$kept")
+left=$(( end - now ))
 if [ "$left" -le 0 ]; then
   shutdown -P now
 elif [ -d /run/systemd/system ]; then
@@ -35,6 +50,25 @@ elif [ -d /run/systemd/system ]; then
 else
   shutdown -P +$(( (left + 59) / 60 ))
 fi
+# The watchdog: no sign of life from the client for {grace} s, or the client is done, or the deadline has passed.
+mkdir -p -m 1777 /run/gputx
+cat > /run/gputx-watchdog <<'END'
+idle=0 seen=
+while sleep {watch}; do
+  [ ! -e {done} ] && [ "$(date +%s)" -lt "$1" ] || break
+  beat=$(cat {beat} 2>/dev/null)
+  if [ "$beat" = "$seen" ]; then idle=$(( idle + {watch} )); else idle=0 seen=$beat; fi
+  [ "$idle" -lt {grace} ] || break
+done
+systemctl poweroff || poweroff
+# A shutdown that hangs is cut short: there is nothing here to save.
+sleep 90
+poweroff -f
+echo o > /proc/sysrq-trigger
+END
+[ -d /run/systemd/system ] && systemd-run --no-block --unit=gputx-watchdog --property=DefaultDependencies=no \\
+  --property=Restart=always --property=OOMScoreAdjust=-1000 sh /run/gputx-watchdog "$end" ||
+  setsid sh /run/gputx-watchdog "$end" </dev/null >/dev/null 2>&1 &
 """
 
 _CLOUD_CONFIG = """\
@@ -88,11 +122,22 @@ class EarlyWorker:
     """Shell words that start the worker's server; run in the login user's home."""
 
 
-def build(*, ttl: float, host_private: str, host_public: str, user: str, early: EarlyWorker | None) -> str:
+def build(
+    *,
+    ttl: float,
+    deadline: float,
+    grace: float,
+    host_private: str,
+    host_public: str,
+    user: str,
+    early: EarlyWorker | None,
+) -> str:
     """The user-data of one launch.
 
     Args:
-        ttl: seconds from first boot until the instance powers itself off.
+        ttl: the longest time from first boot until the instance powers itself off, in seconds.
+        deadline: when it powers itself off, in seconds since the epoch.
+        grace: seconds without a sign of life from the client, from boot on, after which it powers itself off.
         host_private: the run's ed25519 host key, OpenSSH PEM.
         host_public: its public line.
         user: the image's login name.
@@ -101,7 +146,15 @@ def build(*, ttl: float, host_private: str, host_public: str, user: str, early: 
         ValueError: it would pass EC2's limit.
     """
     parts = MIMEMultipart(boundary="==gputx==")
-    parts.attach(_part(_BOOTHOOK.format(ttl=round(ttl)), "cloud-boothook"))
+    boothook = _BOOTHOOK.format(
+        ttl=round(ttl),
+        deadline=round(deadline),
+        grace=round(grace),
+        watch=WATCH_SECONDS,
+        beat=BEAT_FILE,
+        done=DONE_FILE,
+    )
+    parts.attach(_part(boothook, "cloud-boothook"))
     private = "\n".join(f"    {line}" for line in host_private.strip().splitlines())
     parts.attach(_part(_CLOUD_CONFIG.format(private=private, public=host_public.strip()), "cloud-config"))
     if early:

@@ -9,7 +9,7 @@ import click
 
 from gputx import config
 from gputx.cli.options import as_json, cloud
-from gputx.cli.say import put
+from gputx.cli.say import put, say
 
 
 @click.command()
@@ -27,7 +27,9 @@ def ps(as_json: bool, **flags: Any) -> None:
 
     if settings.text("on") == "local":
         raise click.UsageError("nothing of --on local outlives its command; use --on aws or --on sandbox")
-    found = running(settings.text("on"), region=settings.text("region"), profile=settings.optional("profile"))
+    found = running(
+        settings.text("on"), region=settings.text("region"), profile=settings.optional("profile"), note=say
+    )
     if as_json:
         rows = [
             {

@@ -28,6 +28,8 @@ from gputx.errors import ExitCode
 @setting("instance_type")
 @setting("zone")
 @setting("ttl")
+@setting("max_cost")
+@setting("grace")
 @setting("boot_timeout")
 @setting("bucket")
 @setting("image")
@@ -106,6 +108,8 @@ def _where(settings: config.Configuration) -> Any:
         zones=settings.items("zone"),
         markets=(Market.SPOT, Market.ON_DEMAND) if market == "auto" else (Market(market),),
         ttl=settings.seconds("ttl"),
+        max_cost=settings.dollars("max_cost"),
+        grace=settings.seconds("grace"),
         boot_timeout=settings.seconds("boot_timeout"),
         image=settings.optional("image"),
         subnet=settings.optional("subnet"),

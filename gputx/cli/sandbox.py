@@ -25,13 +25,16 @@ Give the sandbox a rule, or list the rules in force. A rule is one of:
   [service:]Action error=CODE [status=N] [message=TEXT]  answer with this error
   [service:]Action delay=5s                              answer late
   [service:]Action drop=before|after                     cut the connection; after: once it is done
+  [service:]Action signal=NAME[,NAME] pid=N at=WHEN      a signal to a client, at before|after|response
+  no-user-data                                           instances boot as if given none
   pool [zone=Z] [type=T] [market=M] no-capacity          these pools have nothing to give
   interrupt any|instance=ID [after=30s] [notice=120s]    AWS takes a spot instance back
   quota spot=N | quota on-demand=N                       vCPUs of G and VT instances
-  lag 500s | pending 30s | shutting-down 10s             how long things take
+  lag 500s | pending 30s | shutting-down 10s | imaging 60s   how long things take
 
-The first three also take zone=, type=, market=, instance= (which calls), times=N (how often) and skip=N
-(let N through first). Names and values may hold * and ?.
+The first five also take zone=, type=, market=, instance= (which calls), times=N (how often) and skip=N
+(let N through first). Names and values may hold * and ?. A rule with signal= also takes delay= and gap=0.2s,
+the time between its signals; `rule list --json` shows what each call it struck found in the account.
 """
 
 

@@ -8,11 +8,12 @@ from pathlib import Path
 
 from gputx.errors import GputxError, InstanceLostError, InterruptedBySignal, StillRunningError
 from gputx.lease.guard import Guard
-from gputx.lease.sweep import sweep
 from gputx.models import Attempt, Cost, Instance, Pool, Stay
+from gputx.workflows.hosts.allowance import allowance
 from gputx.workflows.hosts.cloud import CloudHost
 from gputx.workflows.hosts.survey import Survey, survey
 from gputx.workflows.jobs import Preparation
+from gputx.workflows.settling import settle_earlier
 from gputx.workflows.store import Shelf
 from gputx.workflows.work import Work
 
@@ -33,10 +34,11 @@ class CloudRun:
         self._used: list[Pool] = []
         self._stays: list[Stay] = []
         self._unended: list[StillRunningError] = []
+        self._deadline = 0.0
 
     def run(self) -> None:
-        with ThreadPoolExecutor(1, thread_name_prefix="sweep") as background:
-            swept = background.submit(self._sweep)
+        with ThreadPoolExecutor(1, thread_name_prefix="settle") as background:
+            settled = background.submit(settle_earlier, self._host.place, self._story.note)
             found = self._surveyed()
             self._report.image, self._report.plan = found.image, list(found.pools)
             if self._report.dry_run:
@@ -54,7 +56,7 @@ class CloudRun:
                 self._work.keep_partial_text()
             if self._unended:
                 raise self._still_running()
-            for line in swept.result():
+            for line in settled.result():
                 self._story.note(line)
 
     def _still_running(self) -> StillRunningError:
@@ -84,7 +86,9 @@ class CloudRun:
     def _live(self, found: Survey) -> None:
         """Work on an instance; where it is lost, on one more, in another pool, from the start."""
         for life in range(1, _LIVES + 1):
-            guard = self._host.guard(self._report.id if life == 1 else f"{self._report.id}-{life}")
+            run_id = self._report.id if life == 1 else f"{self._report.id}-{life}"
+            guard = self._host.guard(run_id, found, lifetime=self._allowance(found))
+            self._deadline = guard.deadline
             try:
                 self._one_life(found, guard)
             except InstanceLostError as error:
@@ -103,12 +107,19 @@ class CloudRun:
             else:
                 return
 
+    def _allowance(self, found: Survey) -> float:
+        options = self._host.options
+        spent = sum(stay.billed_seconds * (stay.on_demand_hourly or stay.hourly or 0.0) / 3600 for stay in self._stays)
+        return allowance(
+            ttl=options.ttl, max_cost=options.max_cost, spent=spent, pools=found.pools, on_demand=found.on_demand
+        )
+
     def _no_other_life(self, life: int) -> str | None:
         """Why a lost instance is not replaced, or None where it is."""
         if self._unended:
             return "its end could not be confirmed, so no other is launched"
-        if self._stays and self._stays[-1].seconds >= self._host.options.ttl:
-            return "the instance ended at its deadline; allow more with --ttl"
+        if self._story.clock.time() >= self._deadline:
+            return "the instance ended at its deadline; allow more with --ttl or --max-cost"
         return "the instance was lost twice" if life == _LIVES else None
 
     def _give_up(self, found: Survey, why: str) -> None:
@@ -140,7 +151,8 @@ class CloudRun:
 
     def _end(self, guard: Guard, found: Survey) -> None:
         """End what this life made, see it ending, and add its time to the bill."""
-        phase = self._story.open("terminate")
+        instance = self._report.instance
+        phase = self._story.open("terminate", instance.id if instance else "")
         try:
             guard.end()
         except StillRunningError as error:
@@ -184,14 +196,3 @@ class CloudRun:
             for job in self._work.jobs:
                 if job.report.transcript and not job.report.error:
                     self._work.fail(job, f"its text is here, but not whole in S3 ({error.message})")
-
-    def _sweep(self) -> list[str]:
-        """End what earlier runs left past their deadline. Returns what is worth a line once this run is over."""
-        try:
-            swept = sweep(self._host.custody, now=self._story.clock.time())
-        except GputxError as error:
-            return [f"leftovers of earlier runs could not be looked for ({error.message})"]
-        if swept.removed:
-            self._story.note(f"ended what earlier runs left: {', '.join(item.id for item in swept.removed)}")
-        others = [item.id for item in swept.alive if not item.run_id.startswith(self._report.id)]
-        return [f"also running, from other runs: {', '.join(others)} (`gputx ps`)"] if others else []

@@ -1,33 +1,50 @@
-"""The one place that decides which account is talked to: a real one, or the sandbox."""
+"""The one place that decides which account is talked to, a real one or the sandbox, and where its journal is."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 
 from gputx import sandbox
 from gputx.aws.session import AwsSession, Emulator
 from gputx.clock import SystemClock
+from gputx.config import state_directory
+from gputx.lease.journal import Journal
+
+
+@dataclass(frozen=True)
+class Place:
+    """An account in one region, and the journal of what gputx made in it."""
+
+    session: AwsSession
+    journal: Journal
 
 
 @contextmanager
-def open_session(on: str, *, region: str, profile: str | None) -> Iterator[AwsSession]:
-    """A session with the account that ``on`` names.
+def open_place(on: str, *, region: str, profile: str | None) -> Iterator[Place]:
+    """The account that ``on`` names.
 
     For ``sandbox`` the emulated account that is up is used, or one is started that ends with this block.
 
     Raises:
         ConfigurationError: the profile or region is wrong, or the sandbox can't be started.
     """
-    if on != "sandbox":
-        yield AwsSession(region=region, profile=profile, clock=SystemClock())
-        return
-    account = sandbox.find()
-    if account is not None:
-        yield _emulated(account, region)
-        return
-    with sandbox.ephemeral(region=region) as passing:
-        yield _emulated(passing, region)
+    with ExitStack() as stack:
+        if on == "sandbox":
+            account = sandbox.find() or stack.enter_context(sandbox.ephemeral(region=region))
+            session, home = _emulated(account, region), _beside(account)
+        else:
+            session, home = AwsSession(region=region, profile=profile, clock=SystemClock()), state_directory()
+        journal = Journal(home, session.clock)
+        stack.callback(journal.close)
+        yield Place(session, journal)
+
+
+def _beside(account: sandbox.Account) -> Path:
+    """Where the journal of an emulated account is kept: with the account, because what it records ends with it."""
+    return state_directory(account.state_dir) / "journals" / account.access_key
 
 
 def _emulated(account: sandbox.Account, region: str) -> AwsSession:

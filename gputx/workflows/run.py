@@ -24,7 +24,7 @@ from gputx.workflows.hosts.local import LocalBench
 from gputx.workflows.hosts.survey import CloudOptions
 from gputx.workflows.jobs import Preparation, open_jobs
 from gputx.workflows.model import ModelChoice, Pins, choose
-from gputx.workflows.place import open_session
+from gputx.workflows.place import open_place
 from gputx.workflows.story import Story
 from gputx.workflows.work import RunRequest, Work
 
@@ -58,10 +58,10 @@ def run(request: RunRequest, where: Where, events: EventStream, stop: Stop) -> R
         readable = [job for job in jobs if not job.done]
         here = where.on == "local"
         clock: Clock = SystemClock()
-        session = None
+        place = None
         if readable and not here:
-            session = stack.enter_context(open_session(where.on, region=where.region, profile=where.profile))
-            clock = session.clock
+            place = stack.enter_context(open_place(where.on, region=where.region, profile=where.profile))
+            clock = place.session.clock
         story = Story(events, clock)
         report = RunReport(_run_id(clock), where.on, clock.time(), dry_run=request.dry_run)
         report.files = [job.report for job in jobs]
@@ -77,8 +77,8 @@ def run(request: RunRequest, where: Where, events: EventStream, stop: Stop) -> R
         asked = where.options.model or (DEFAULT_MODEL if here else None)
         model = choose(asked, where.pins, elsewhere=not here) if asked else None
         try:
-            if session is not None:
-                CloudRun(work, CloudHost(session, where.options, model, story, stop), scratch).run()
+            if place is not None:
+                CloudRun(work, CloudHost(place, where.options, model, story, stop), scratch).run()
             elif model and readable and not request.dry_run:
                 _run_here(work, model, scratch)
         except GputxError as error:

@@ -15,6 +15,9 @@ PHASES = {
     "transcribe": ("transcribing", "transcribed"),
     "store": ("saving to S3", "saved"),
     "terminate": ("ending the instance", "terminated"),
+    "look": ("looking for leftovers", "looked for leftovers"),
+    "rehearse": ("rehearsing their end", "would be ended"),
+    "reap": ("ending leftovers", "ended"),
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
-from gputx.aws import identity, images, network, pools, storage
+from gputx.aws import identity, images, network, pools, schedule, storage
 from gputx.aws.session import AwsSession
 from gputx.errors import ConfigurationError
 from gputx.models import Image, Market, Pool
@@ -25,6 +25,9 @@ class CloudOptions:
     zones: tuple[str, ...]
     markets: tuple[Market, ...]
     ttl: float
+    max_cost: float | None
+    """USD that the instances of a run may cost together; None for no bound but ``ttl``."""
+    grace: float
     boot_timeout: float
     image: str | None
     subnet: str | None
@@ -48,6 +51,8 @@ class Survey:
     bucket: str | None
     payload: Payload
     payload_url: str | None
+    schedule_role: str | None
+    """ARN of the role that the account's own lock acts as; None where it was not set up."""
 
 
 def survey(session: AwsSession, options: CloudOptions, story: Story, *, only_look: bool = False) -> Survey:
@@ -70,6 +75,7 @@ def survey(session: AwsSession, options: CloudOptions, story: Story, *, only_loo
         offers = together.submit(
             pools.survey, session, types=options.instance_types, zones=options.zones, markets=options.markets
         )
+        role = together.submit(schedule.find_role, session)
         stored = together.submit(_store_payload, session, options, who, payload, only_look)
         who.result()  # first of all: without credentials every other answer is a less helpful error
         image.result()
@@ -82,6 +88,8 @@ def survey(session: AwsSession, options: CloudOptions, story: Story, *, only_loo
             )
         for note in offers.result().notes:
             story.note(note)
+        if role.result() is None:
+            story.note(f"no role {schedule.ROLE}: the account's own lock is off; the instance's own and gputx's hold")
         bucket, url = stored.result()
         phase.detail = f"{len(ranked)} pools, best: {ranked[0]}"
         return Survey(
@@ -94,6 +102,7 @@ def survey(session: AwsSession, options: CloudOptions, story: Story, *, only_loo
             bucket=bucket,
             payload=payload.result(),
             payload_url=url,
+            schedule_role=role.result(),
         )
 
 

@@ -220,7 +220,7 @@ def test_an_instance_that_reaches_its_deadline_is_not_replaced(cli: Cli) -> None
         if line.startswith("loading the model"):
             cli.account.advance(31 * 60)
 
-    ended = cli.watch("run", HELD_OUT / "clip03.flac", "--ttl", "30m", "--bucket", "none", on=turn)
+    ended = cli.watch("run", HELD_OUT / "clip03.flac", "--ttl", "30m", "--grace", "1h", "--bucket", "none", on=turn)
     assert ended.code == 1
     assert "--ttl" in one_clear_line(ended.err)
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import email
+import json
 import subprocess
 
+import botocore.session
+import botocore.validate
 import pytest
 import yaml
 from botocore import exceptions as boto
 
-from gputx.aws import images, launch, pools, tags, userdata
+from gputx.aws import images, launch, pools, schedule, tags, userdata
 from gputx.aws.errors import AwsError, Meaning, from_botocore, meaning_of
 from gputx.aws.session import AwsSession
 from gputx.clock import SystemClock
@@ -18,7 +22,7 @@ from gputx.models import Image, Market, Pool
 
 IMAGE = Image("ami-1", "gputx", 1, "KBLab/kb-whisper-small", "0" * 40, "ubuntu", 22)
 PLAN = launch.LaunchPlan(
-    stamp=tags.Stamp("r1", "arn:aws:iam::1:user/a", 1_700_000_000),
+    stamp=tags.Stamp("r1", "arn:aws:iam::1:user/a", started=1_699_992_800, deadline=1_700_000_000, journal="j1"),
     image=IMAGE,
     key_name="gputx-r1",
     group_id="sg-1",
@@ -128,7 +132,9 @@ def test_a_launch_asks_for_what_was_promised() -> None:
         labels = tags.read(specification["Tags"])
         assert labels["Purpose"] == "fast-transcription"
         assert labels["gputx:run"] == "r1"
-        assert tags.deadline_of(labels) == 1_700_000_000
+        assert tags.time_of(labels, tags.DEADLINE) == 1_700_000_000
+        assert tags.time_of(labels, tags.STARTED) == 1_699_992_800
+        assert labels[tags.JOURNAL] == "j1"
 
 
 def test_on_demand_asks_for_no_spot() -> None:
@@ -188,19 +194,38 @@ def test_an_image_that_will_not_do_is_refused(found: list[dict[str, object]], wo
 
 def user_data(early: userdata.EarlyWorker | None) -> str:
     private = "-----BEGIN OPENSSH PRIVATE KEY-----\nabc\ndef\n-----END OPENSSH PRIVATE KEY-----\n"
-    return userdata.build(ttl=7200, host_private=private, host_public="ssh-ed25519 AAAA", user="ubuntu", early=early)
+    return userdata.build(
+        ttl=7200,
+        deadline=1_700_000_000,
+        grace=600,
+        host_private=private,
+        host_public="ssh-ed25519 AAAA",
+        user="ubuntu",
+        early=early,
+    )
 
 
 def test_user_data_arms_the_deadline_first() -> None:
     parts = [part for part in email.message_from_string(user_data(None)).walk() if not part.is_multipart()]
     assert [part.get_content_type() for part in parts] == ["text/cloud-boothook", "text/cloud-config"]
     hook = str(parts[0].get_payload())
-    assert "+ 7200" in hook
+    assert hook.index("left=$(( 1700000000 - now ))") < hook.index("left=7200") < hook.index("watchdog")
     # Without logind `shutdown -P +N` powers off at once; under systemd only a timer of its own will do.
     assert hook.index("systemd-run --no-block") < hook.index("shutdown -P +$")
     config = yaml.safe_load(str(parts[1].get_payload()))
     assert config["ssh_keys"]["ed25519_public"] == "ssh-ed25519 AAAA"
     assert config["ssh_keys"]["ed25519_private"].splitlines()[1:3] == ["abc", "def"]
+
+
+@pytest.mark.parametrize(
+    ("now", "left"), [(1_699_995_000, 5000), (1_699_000_000, 7200), (0, 7200), (1_700_000_001, -1)]
+)
+def test_the_deadline_is_absolute_and_never_further_off_than_the_ttl(now: int, left: int) -> None:
+    """Run as the instance would, with its clock right, behind, at the epoch, and past the deadline."""
+    hook = str(email.message_from_string(user_data(None)).get_payload(0).get_payload())  # type: ignore[union-attr]
+    arithmetic = hook[hook.index("now=") : hook.index("[ -s ")].replace("$(date +%s)", str(now))
+    ended = subprocess.run(["sh", "-eu", "-c", arithmetic + 'echo "$left"'], capture_output=True, text=True, check=True)
+    assert int(ended.stdout) == left
 
 
 def test_user_data_is_shell_that_a_shell_can_read() -> None:
@@ -218,3 +243,30 @@ def test_user_data_is_shell_that_a_shell_can_read() -> None:
 def test_user_data_stays_under_ec2s_limit_with_an_early_worker() -> None:
     early = userdata.EarlyWorker("https://b/" + "q" * 2000, "payload-x.pyz", "0" * 64, "python serve --model 'å b'")
     assert len(user_data(early).encode()) < userdata.LIMIT_BYTES
+
+
+class TestASchedule:
+    STAMP = PLAN.stamp
+
+    def test_it_ends_one_instance_once_and_deletes_itself(self) -> None:
+        asked = schedule.request(
+            stamp=self.STAMP, instance_id="i-1", role_arn="arn:aws:iam::1:role/r", at=1_700_000_120.4
+        )
+        assert asked["Name"] == "gputx-r1"
+        assert asked["ScheduleExpression"] == "at(2023-11-14T22:15:20)"
+        assert asked["ActionAfterCompletion"] == "DELETE"
+        assert asked["FlexibleTimeWindow"] == {"Mode": "OFF"}
+        assert json.loads(asked["Target"]["Input"]) == {"InstanceIds": ["i-1"]}
+        botocore.validate.validate_parameters(asked, _shape("scheduler", "CreateSchedule"))
+
+    def test_its_description_holds_what_tags_would_say_in_the_room_there_is(self) -> None:
+        for owner in ("arn:aws:iam::1:user/a", "arn:aws:sts::1:assumed-role/" + "r" * 400):
+            stamp = dataclasses.replace(self.STAMP, owner=owner)
+            said = schedule.request(stamp=stamp, instance_id="i-1", role_arn="x" * 20, at=0.0)["Description"]
+            assert len(said) <= 512
+            assert json.loads(said)[tags.RUN] == "r1"
+            assert json.loads(said)[tags.JOURNAL] == "j1"
+
+
+def _shape(service: str, operation: str) -> object:
+    return botocore.session.get_session().get_service_model(service).operation_model(operation).input_shape

@@ -1,0 +1,236 @@
+"""Each of the four locks alone: the client, the journal, the instance itself, the account's schedule."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from product import HELD_OUT, Cli, Ended
+
+CLIP = HELD_OUT / "clip01.flac"
+GRACE_MINUTES, SCHEDULE_MINUTES = 10, 12
+
+
+def instance(cli: Cli) -> dict[str, Any]:
+    """The newest instance of the account."""
+    found: dict[str, Any] = cli.account.table()["instances"][-1]
+    return found
+
+
+def newest_call(cli: Cli) -> int:
+    """The number of the last call that the account has seen."""
+    return max((call["number"] for call in cli.account.calls()), default=0)
+
+
+def ended_itself(cli: Cli, *, within_minutes: int) -> dict[str, Any]:
+    """Turn the clock a minute at a time, with no client anywhere, until the newest instance has ended."""
+    for _ in range(within_minutes):
+        if instance(cli)["state"] in {"shutting-down", "terminated"}:
+            break
+        cli.account.advance(60)
+    cli.account.advance(30)
+    newest = instance(cli)
+    assert newest["state"] == "terminated", newest
+    return newest
+
+
+def signal_at(moment: str, number: signal.Signals) -> Callable[[str, subprocess.Popen[str]], None]:
+    sent: list[str] = []
+
+    def on(line: str, process: subprocess.Popen[str]) -> None:
+        if line.startswith(moment) and not sent:
+            sent.append(line)
+            process.send_signal(number)
+
+    return on
+
+
+def killed(cli: Cli, moment: str = "loading the model", *options: str) -> Ended:
+    """A run whose client is killed at a moment of which nothing can be caught or cleaned up."""
+    ended = cli.watch("run", CLIP, "--bucket", "none", *options, on=signal_at(moment, signal.SIGKILL))
+    assert ended.code == -signal.SIGKILL
+    assert instance(cli)["state"] in {"pending", "running"}
+    return ended
+
+
+def at(moment: str, act: Callable[[], object]) -> Callable[[str, object], None]:
+    acted: list[str] = []
+
+    def on(line: str, _process: object) -> None:
+        if line.startswith(moment) and not acted:
+            acted.append(line)
+            act()
+
+    return on
+
+
+@pytest.fixture
+def another_machine(cli: Cli, tmp_path: Path) -> None:
+    """From now on this person works with another journal than the one that knows of the run."""
+    cli.environ["GPUTX_STATE_DIR"] = str(tmp_path / "another")
+
+
+@pytest.fixture
+def powerless_schedules(cli: Cli) -> Iterator[None]:
+    """Schedules may end nothing while the test lasts."""
+    iam = cli.boto("iam")
+    name = iam.list_role_policies(RoleName="gputx-scheduler")["PolicyNames"][0]
+    kept = iam.get_role_policy(RoleName="gputx-scheduler", PolicyName=name)["PolicyDocument"]
+    iam.delete_role_policy(RoleName="gputx-scheduler", PolicyName=name)
+    yield
+    iam.put_role_policy(RoleName="gputx-scheduler", PolicyName=name, PolicyDocument=json.dumps(kept))
+
+
+@pytest.mark.parametrize("moment", ["booting", "loading the model"])
+@pytest.mark.usefixtures("powerless_schedules")
+def test_the_instance_ends_itself_when_its_client_is_killed(cli: Cli, moment: str) -> None:
+    killed(cli, moment)
+    newest = ended_itself(cli, within_minutes=GRACE_MINUTES + 2)
+    assert newest["reason"] == "Client.InstanceInitiatedShutdown"
+    alive = newest["since"]["shutting-down"] - newest["launched"]
+    assert GRACE_MINUTES * 60 <= alive <= GRACE_MINUTES * 60 + 90
+    settled = cli("ps").err
+    assert "ended what earlier runs left: the " in settled
+    assert "key pair and security group of run" in settled
+
+
+def test_the_next_command_ends_what_a_killed_one_left(cli: Cli) -> None:
+    cli.account.add_rule("no-user-data")  # so the instance can't be the one
+    killed(cli, "waiting for SSH")
+    ended = cli("ps")
+    assert f"ended what earlier runs left: {instance(cli)['instance_id']}" in ended.err
+    assert instance(cli)["state"] in {"shutting-down", "terminated"}
+    assert "ended what earlier runs left" not in cli("ps").err
+
+
+def test_a_command_leaves_a_living_run_alone(cli: Cli) -> None:
+    seen: list[Ended] = []
+    ended = cli.watch("run", CLIP, "--bucket", "none", on=at("loading the model", lambda: seen.append(cli("ps"))))
+    assert ended.code == 0
+    assert "ended what" not in seen[0].err
+    assert instance(cli)["instance_id"] in seen[0].out
+
+
+@pytest.mark.usefixtures("another_machine")
+def test_the_account_s_schedule_ends_what_nothing_else_does(cli: Cli) -> None:
+    """No user-data, so no watchdog and no deadline on the instance; no later command; only the schedule is left."""
+    cli.account.add_rule("no-user-data")
+    killed(cli, "waiting for SSH")
+    [schedule] = cli.account.table()["schedules"]
+    assert schedule["instances"] == [instance(cli)["instance_id"]]
+    newest = ended_itself(cli, within_minutes=SCHEDULE_MINUTES + 1)
+    assert newest["reason"] == "Client.UserInitiatedShutdown"
+    assert cli.account.table()["schedules"] == [], "it deletes itself"
+    # The key and the group are this person's, and no journal here knows of them: only reap may judge that.
+    cli("reap", "--yes")
+
+
+def test_a_schedule_is_moved_on_by_a_living_client_and_taken_away_at_the_end(cli: Cli) -> None:
+    since = newest_call(cli)
+    due: list[float] = []
+
+    def beats() -> int:
+        return len([call for call in cli.account.calls(since) if call["action"] == "UpdateSchedule" and call["end"]])
+
+    def live_on() -> None:
+        due.append(cli.account.table()["schedules"][0]["due"])
+        for heard in (1, 2, 3):
+            cli.account.advance(80)
+            deadline = time.monotonic() + 10
+            while beats() < heard:
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+        due.append(cli.account.table()["schedules"][0]["due"])
+
+    ended = cli.watch("run", HELD_OUT / "clip03.flac", "--bucket", "none", on=at("loading the model", live_on))
+    assert ended.code == 0
+    assert due[1] - due[0] > 2 * 80
+    assert cli.account.table()["schedules"] == []
+    tagged = [call for call in cli.account.calls(since) if call["action"] == "CreateTags"]
+    assert len(tagged) >= 3, "other machines can see that it lives"
+
+
+def test_without_the_role_it_is_said_once_and_skipped(cli: Cli) -> None:
+    since = newest_call(cli)
+    cli.account.add_rule("iam:GetRole error=NoSuchEntity status=404")
+    ended = cli("run", CLIP, "--bucket", "none")
+    assert ended.err.count("no role gputx-scheduler") == 1
+    assert newest_call(cli) > since
+    assert "CreateSchedule" not in {call["action"] for call in cli.account.calls(since)}
+
+
+def test_an_instance_that_was_told_that_all_is_done_does_not_wait_for_aws(cli: Cli) -> None:
+    """The end can't be asked for: the watchdog has heard that everything was fetched, and ends it in seconds."""
+    cli.account.add_rule("TerminateInstances error=UnauthorizedOperation")
+
+    def turn() -> None:
+        for _ in range(4):
+            cli.account.advance(10)
+
+    ended = cli.watch("run", CLIP, "--bucket", "none", on=at("ending the instance", turn))
+    assert ended.out
+    assert instance(cli)["reason"] == "Client.InstanceInitiatedShutdown"
+    # It was seen ending after all, so nothing is owned up to.
+    assert ended.code == 0, ended.err
+
+
+class TestCostGuard:
+    def test_the_locks_keep_it_not_the_client(self, cli: Cli) -> None:
+        """A dime at the on-demand price of $0.558 is 645 s: in the tag, and on the instance, whoever lives."""
+        killed(cli, "loading the model", "--max-cost", "0.10", "--grace", "2h")
+        tags = instance(cli)["tags"]
+        started, due = (datetime.fromisoformat(tags[key]).timestamp() for key in ("gputx:started", "gputx:deadline"))
+        assert 600 < due - started < 700
+        newest = ended_itself(cli, within_minutes=14)
+        assert newest["since"]["shutting-down"] - newest["launched"] < 720
+        cli("ps")
+
+    def test_too_little_is_refused_before_anything_is_launched(self, cli: Cli) -> None:
+        before = len(cli.account.table()["instances"])
+        ended = cli("run", CLIP, "--max-cost", "0.01", code=2)
+        assert "--max-cost $0.0100 pays for 1 min 0" in ended.err
+        assert len(cli.account.table()["instances"]) == before
+
+    @pytest.mark.parametrize("amount", ["nothing", "-1", "0", "nan", "inf", ""])
+    def test_what_is_no_amount_is_refused(self, cli: Cli, amount: str) -> None:
+        assert "--max-cost can't be" in cli("run", CLIP, "--max-cost", amount, code=2).err
+
+
+class TestTerminationIsSeen:
+    def test_expired_credentials_are_waited_for(self, cli: Cli) -> None:
+        cli.account.add_rule("TerminateInstances error=ExpiredToken times=5")
+        ended = cli.watch(
+            "run", CLIP, "--bucket", "none", on=at("new credentials are needed", lambda: cli.account.advance(5))
+        )
+        assert ended.code == 0, ended.err
+        assert "gputx waits for them" in ended.err
+
+    def test_credentials_that_expire_on_the_way_are_read_anew(self, cli: Cli) -> None:
+        cli.account.add_rule("DescribeInstances error=ExpiredToken times=1")
+        cli.account.add_rule("RunInstances error=RequestExpired times=1")
+        assert cli("run", CLIP, "--bucket", "none").out
+
+    def test_an_instance_that_describe_does_not_show_yet_ends_all_the_same(self, cli: Cli) -> None:
+        cli.account.add_rule("lag 500s")
+        ended = cli.watch("run", CLIP, "--bucket", "none", on=signal_at("booting", signal.SIGINT))
+        assert ended.code == 130, ended.err
+        assert instance(cli)["state"] in {"shutting-down", "terminated"}
+        assert "could not confirm" not in ended.err
+
+
+def test_a_journal_that_can_not_be_written_launches_nothing(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    cli.environ["GPUTX_STATE_DIR"] = str(tmp_path / "file")
+    before = newest_call(cli)
+    ended = cli("run", CLIP, "--bucket", "none", code=3)
+    assert "the journal of what runs can't be used" in ended.err
+    assert "GPUTX_STATE_DIR" in ended.err
+    made = {"RunInstances", "ImportKeyPair", "CreateSecurityGroup"}
+    assert not made & {call["action"] for call in cli.account.calls(before)}
