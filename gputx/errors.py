@@ -34,6 +34,8 @@ class GputxError(Exception):
     """
 
     exit_code: ExitCode = ExitCode.FAILED
+    renewable = False
+    """Whether new credentials may mend it: then the same call is worth sending again."""
 
     def __init__(self, message: str, *, hint: str | None = None, details: tuple[str, ...] = ()) -> None:
         super().__init__(message)

@@ -87,15 +87,45 @@ class Instance:
         return self.state not in {"shutting-down", "terminated"}
 
 
+class Kind(StrEnum):
+    """What gputx makes in an account, and therefore has to take away again."""
+
+    INSTANCE = "instance"
+    FLEET = "fleet"
+    SPOT_REQUEST = "spot request"
+    SCHEDULE = "schedule"
+    KEY_PAIR = "key pair"
+    SECURITY_GROUP = "security group"
+    NETWORK_INTERFACE = "network interface"
+    VOLUME = "volume"
+    LAUNCH_TEMPLATE = "launch template"
+    QUEUE = "queue"
+    IMAGE = "image"
+    SNAPSHOT = "snapshot"
+
+
 @dataclass(frozen=True)
 class Leftover:
-    """One resource with our tag. ``kind`` is "instance", "key pair" or "security group"."""
+    """One thing in an account that carries our tag. Times are seconds since the epoch, None where nobody says."""
 
-    kind: str
+    kind: Kind
     id: str
+    """What ends it: an id, a name (key pairs, schedules) or an address (queues)."""
+    region: str
     run_id: str
-    deadline: float | None
-    """Seconds since the epoch; None where its tag is missing or no time."""
+    owner: str = ""
+    """ARN of who made it."""
+    journal: str = ""
+    """Id of the journal it is recorded in: that journal's locks say whether a living gputx holds it."""
+    purpose: str = ""
+    deadline: float | None = None
+    """None where its tag is missing or no time."""
+    created_at: float | None = None
+    heartbeat: float | None = None
+    """When its client last told the account that it lives."""
+    state: str = ""
+    cost: float | None = None
+    """USD so far, where it is billed and the price is known."""
 
 
 @dataclass(frozen=True)

@@ -1,32 +1,49 @@
 """The guard of one run: it knows what may exist, and ends it in the order that leaves nothing behind.
 
-What it ends is found by the run's tag as well as by memory, because a launch whose answer was lost left
-nothing to remember. The order matters: first the key (a launch that lands late then fails), then the
-instance, seen to be ending, then the security group, freed by moving the instance out of it.
+What may exist is in the journal before it is asked for (:mod:`gputx.lease.record`), and what does exist is found by
+the run's tag as well as by memory, because a launch whose answer was lost left nothing to remember. The order
+matters: first the key (a launch that lands late then fails), then the instance, seen to be ending, then the security
+group, freed by moving the instance out of it. A later process resumes a guard from the journal and ends what a dead
+one left, by the same steps; neither ever sends a launch again to find out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from typing import Protocol
 
 from gputx.clock import Clock
 from gputx.errors import GputxError, StillRunningError
-from gputx.models import Attempt, Instance
+from gputx.lease.journal import Entry, State
+from gputx.lease.record import RunRecord
+from gputx.models import Attempt, Instance, Kind
 
-_PATIENCE_SECONDS = 120.0
-"""How long the end is asked for before the person is told that it could not be confirmed."""
-
-_VISIBILITY_SECONDS = 20.0
-"""How long a launch without an answer is looked for. It is fenced by then, and its own deadline remains."""
-
-_TIDYING_SECONDS = 5.0
-"""How long the deletion of a key and a group is insisted on, once nothing runs any more."""
+MARGIN_SECONDS = 120.0
+"""Past a deadline by this much a thing is overdue: clocks differ, and an instance's own deadline fires first."""
 
 _SAY_EVERY_SECONDS = 15.0
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 8.0
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long an end is insisted on, in seconds.
+
+    Attributes:
+        end: how long the end is asked for before the person is told that it could not be confirmed.
+        credentials: how much longer where they have expired: somebody has to renew them first.
+        lost: how long a launch without an answer is looked for. It is fenced by then, and its deadline remains.
+        tidying: how long the deletion of what costs nothing is insisted on, once nothing runs any more.
+    """
+
+    end: float = 120.0
+    credentials: float = 600.0
+    lost: float = 20.0
+    tidying: float = 5.0
 
 
 class Custody(Protocol):
@@ -41,6 +58,9 @@ class Custody(Protocol):
     def ending_command(self, instance_id: str) -> str:
         """What a person can paste to end an instance by hand. Asks nobody."""
 
+    def renew(self) -> None:
+        """Look for new credentials, where those in use have expired. Asks nobody, and may find none."""
+
     def delete_key(self, run_id: str) -> None:
         """Delete the run's key pair; nothing to delete is no error."""
 
@@ -50,47 +70,119 @@ class Custody(Protocol):
     def delete_groups(self, run_id: str) -> bool:
         """Delete the run's security groups; False where one is still held."""
 
+    def delete_schedule(self, run_id: str) -> None:
+        """Delete the schedule that would end the run's instance; nothing to delete is no error."""
+
 
 class Guard:
     """Remembers what was asked for under one run id, and ends it."""
 
     def __init__(
-        self, *, run_id: str, custody: Custody, clock: Clock, say: Callable[[str], None] = lambda _: None
+        self,
+        *,
+        record: RunRecord,
+        custody: Custody,
+        clock: Clock,
+        say: Callable[[str], None] = lambda _: None,
+        patience: Patience | None = None,
     ) -> None:
         """``say`` is told what stands in the way, from time to time while the end is insisted on."""
-        self.run_id = run_id
+        self.run_id = record.run_id
+        self._record = record
         self._say = say
         self._custody = custody
         self._clock = clock
+        self._patience = patience or Patience()
         self._armed = False
-        self._known: dict[str, Instance] = {}
-        self._ended: dict[str, Instance] = {}
+        self._launched_any = False
+        self._made: set[Kind] = set()
+        self._known: dict[str, Instance | None] = {}
+        self._tokens: dict[str, str] = {}
+        self._ended: list[str] = []
         self._unanswered: set[str] = set()
+        self._expired = False
         self._last_failure = "its end was not seen"
+        self.terminated: list[str] = []
+        """Ids of those that had not begun to end by themselves."""
+        self.tidied: list[Kind] = []
+        """What ``end`` took away beside instances."""
         self.left: tuple[str, ...] = ()
-        """What ``end`` had to leave: "key pair", "security group". Neither costs anything."""
+        """What ``end`` had to leave: "key pair", "security group", "schedule". None of them costs anything."""
 
     @property
     def ended(self) -> tuple[str, ...]:
         """Ids of the instances whose end was seen."""
         return tuple(self._ended)
 
+    @property
+    def deadline(self) -> float:
+        """Seconds since the epoch; whatever happens, the instance is gone soon after."""
+        return self._record.deadline
+
+    @property
+    def journal_id(self) -> str:
+        """What is tagged with it is in our journal. Raises ConfigurationError."""
+        return self._record.journal_id
+
     def arm(self) -> None:
-        """From now on there may be something to end. Called before the first thing is made."""
+        """From now on there may be something to end. Called before the first thing is made.
+
+        Raises:
+            ConfigurationError: the journal can't be written, so nothing may be made.
+        """
+        self._record.hold()
         self._armed = True
 
+    def making(self, kind: Kind, name: str) -> None:
+        """One key pair, security group or schedule of this name is about to be asked for. Raises as :meth:`arm`."""
+        self._record.will_make(kind, name=name, sent=True)
+        self._made.add(kind)
+
+    def made(self, kind: Kind, resource: str) -> None:
+        """It exists, under this id."""
+        self._record.known(kind, resource)
+
     def launching(self, token: str) -> None:
-        """A launch is about to be sent under this token."""
+        """A launch is to be sent under this token. Raises as :meth:`arm`."""
+        self._record.will_make(Kind.INSTANCE, key=token)
+
+    def sending(self, token: str) -> None:
+        """The launch is sent now. Raises as :meth:`arm`."""
+        self._record.sending(token)
+        self._launched_any = True
         self._unanswered.add(token)
 
     def answered(self, attempt: Attempt, token: str) -> None:
         """The launch has been answered; one whose answer was lost stays open."""
-        if attempt.answered:
-            self._unanswered.discard(token)
+        if not attempt.answered:
+            return
+        self._unanswered.discard(token)
+        if attempt.code is not None:
+            self._record.gone(Kind.INSTANCE, token)
 
     def launched(self, instance: Instance) -> None:
         """This instance exists."""
+        self._launched_any = True
         self._known[instance.id] = instance
+        if instance.token:
+            self._tokens[instance.id] = instance.token
+            self._record.known(Kind.INSTANCE, instance.id, instance.token)
+
+    def resume(self, entries: Iterable[Entry]) -> None:
+        """Take up what another process left, from its lines in the journal. Raises as :meth:`arm`."""
+        self.arm()
+        for entry in entries:
+            if entry.kind != Kind.INSTANCE:
+                self._made.add(Kind(entry.kind))
+            elif entry.state is State.INTENT:
+                self._record.gone(Kind.INSTANCE, entry.key)  # it was never sent
+            else:
+                self._launched_any = True
+                if entry.resource:
+                    self._known[entry.resource] = None
+                    self._tokens[entry.resource] = entry.key
+                else:
+                    self._unanswered.add(entry.key)
 
     def end(self) -> None:
         """End everything of this run. Safe to call again; does nothing where nothing was made.
@@ -100,48 +192,101 @@ class Guard:
         """
         if not self._armed:
             return
-        give_up = self._clock.time() + _PATIENCE_SECONDS
-        # Once, and on: a key that can't be deleted must not use up the time in which the instance is ended.
-        key_gone = self._once(self._delete_key)
-        looked = self._look_for_lost_launches(give_up)
-        for id_, instance in self._known.items():
-            if id_ not in self._ended and self._insist(give_up, partial(self._terminate, instance)):
-                self._ended[id_] = instance
-        still_open = [id_ for id_ in self._known if id_ not in self._ended]
-        if still_open or self._unanswered or not looked:
-            raise self._unconfirmed(still_open)
-        # What can't be deleted now costs nothing: the sweep of a later command takes it after its deadline.
-        key_gone = key_gone or self._insist(self._clock.time() + _TIDYING_SECONDS, self._delete_key)
-        groups_gone = self._insist(
-            self._clock.time() + _TIDYING_SECONDS, partial(self._custody.delete_groups, self.run_id)
-        )
-        self.left = tuple(kind for kind, gone in (("key pair", key_gone), ("security group", groups_gone)) if not gone)
-        self._armed = bool(self.left)
+        give_up = self._clock.time() + self._patience.end
+        if self._launched_any:
+            # Once, and on: a key that can't be deleted must not use up the time in which the instance is ended.
+            self._once(self._delete_key)
+            looked = self._look_for_lost_launches(give_up)
+            for id_ in [id_ for id_ in self._known if id_ not in self._ended]:
+                if self._insist(give_up, partial(self._terminate, id_)):
+                    self.terminated.append(id_)
+                    self._note_ended(id_)
+            still_open = [id_ for id_ in self._known if id_ not in self._ended]
+            if still_open or self._unanswered or not looked:
+                # The second fence, where it is free: a launch that lands late needs its group, too.
+                self._once(partial(self._custody.delete_groups, self.run_id))
+                raise self._unconfirmed(still_open)
+        # What can't be deleted now costs nothing: a later command takes it away.
+        steps: dict[Kind, Callable[[], bool]] = {
+            Kind.SCHEDULE: self._delete_schedule,
+            Kind.KEY_PAIR: self._delete_key,
+            Kind.SECURITY_GROUP: partial(self._custody.delete_groups, self.run_id),
+        }
+        made = [kind for kind in steps if kind in self._made]
+        self.left = tuple(str(kind) for kind in made if not self._tidy(kind, steps[kind]))
+        if not self.left:
+            self._armed = False
+            self._record.close()
 
-    def _terminate(self, instance: Instance) -> bool:
+    def abandon(self) -> None:
+        """Let go of the run without ending it: what the journal has open is the next process's to end."""
+        self._record.close()
+
+    def _tidy(self, kind: Kind, step: Callable[[], bool]) -> bool:
+        if not self._insist(self._clock.time() + self._patience.tidying, step):
+            return False
+        self._record.gone(kind)
+        self._made.discard(kind)
+        self.tidied.append(kind)
+        return True
+
+    def _terminate(self, id_: str) -> bool:
         """Free the run's group and ask for the end; an instance that has begun to end may no longer be moved."""
-        self._once(partial(self._custody.release_group, instance))
-        return self._custody.terminate(instance.id)
+        instance = self._known[id_]
+        if instance is not None:
+            self._once(partial(self._custody.release_group, instance))
+        self._record.terminating(Kind.INSTANCE, self._tokens.get(id_, id_))
+        try:
+            return self._custody.terminate(id_) or self._is_over(id_)
+        except GputxError:
+            # It may not be ended by us, or not now; but it may have ended by itself.
+            if self._is_over(id_):
+                return True
+            raise
+
+    def _is_over(self, id_: str) -> bool:
+        """Whether the account shows it ending; one it does not show at all proves nothing before its deadline."""
+        shown = [instance for instance in self._custody.instances(self.run_id) if instance.id == id_]
+        return not any(instance.live for instance in shown) and (bool(shown) or self._overdue)
+
+    def _note_ended(self, id_: str) -> None:
+        self._ended.append(id_)
+        self._record.gone(Kind.INSTANCE, self._tokens.get(id_, id_))
 
     def _delete_key(self) -> bool:
         self._custody.delete_key(self.run_id)
         return True
 
+    def _delete_schedule(self) -> bool:
+        self._custody.delete_schedule(self.run_id)
+        return True
+
     def _look_for_lost_launches(self, give_up: float) -> bool:
         """Learn what the account shows under our tag, waiting a little where a launch got no answer."""
-        until = self._clock.time() + _VISIBILITY_SECONDS
+        until = self._clock.time() + self._patience.lost
         while True:
             if not self._insist(give_up, self._remember_visible):
                 return False
             if not self._unanswered or self._clock.time() >= min(until, give_up):
-                return True
+                break
             self._clock.sleep(1.0)
+        if self._overdue:
+            # Past the deadline on the instance itself, and not to be seen: it never came to be, or has ended.
+            for token in self._unanswered:
+                self._record.gone(Kind.INSTANCE, token)
+            self._unanswered.clear()
+        return True
+
+    @property
+    def _overdue(self) -> bool:
+        return self._clock.time() > self._record.deadline + MARGIN_SECONDS
 
     def _remember_visible(self) -> bool:
         for instance in self._custody.instances(self.run_id):
-            self._known.setdefault(instance.id, instance)
-            if not instance.live:
-                self._ended.setdefault(instance.id, instance)
+            if self._known.get(instance.id) is None:
+                self.launched(instance)
+            if not instance.live and instance.id not in self._ended:
+                self._note_ended(instance.id)
             self._unanswered.discard(instance.token or "")
         return True
 
@@ -151,10 +296,11 @@ class Guard:
         say_at = self._clock.time() + _SAY_EVERY_SECONDS
         while not self._once(step):
             now = self._clock.time()
-            if now + pause > give_up:
+            until = give_up + (self._patience.credentials if self._expired else 0.0)
+            if now + pause > until:
                 return False
             if now >= say_at:
-                self._say(f"still at it, for {give_up - now:.0f} s more: {self._last_failure}")
+                self._say(f"still at it, for {until - now:.0f} s more: {self._last_failure}")
                 say_at = now + _SAY_EVERY_SECONDS
             self._clock.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE)
@@ -165,15 +311,29 @@ class Guard:
             return step()
         except GputxError as error:
             self._last_failure = error.message
+            if error.renewable:
+                self._renew(error)
         except Exception as error:  # noqa: BLE001 - a bug in reading an answer must not leave an instance running
             self._last_failure = f"{type(error).__name__}: {error}"
         return False
 
+    def _renew(self, error: GputxError) -> None:
+        if not self._expired and self._patience.credentials:
+            self._say(
+                f"new credentials are needed to end what runs: {error.hint or 'renew them'}; gputx waits for them"
+            )
+        self._expired = True
+        self._custody.renew()
+
     def _unconfirmed(self, ids: Sequence[str]) -> StillRunningError:
         what = ", ".join(ids) or f"a launch of run {self.run_id} that got no answer"
         commands = "; ".join(self._custody.ending_command(id_) for id_ in ids)
+        due = datetime.fromtimestamp(self._record.deadline, UTC).astimezone()
         return StillRunningError(
             f"could not confirm that {what} has ended ({self._last_failure})",
-            details=("it powers itself off at its deadline (--ttl) at the latest",),
-            hint=commands or "`gputx ps` shows it once AWS answers",
+            details=(
+                f"it powers itself off when it has not heard from gputx for a while, at {due:%H:%M} at the latest",
+                "the next gputx command looks again; so does `gputx reap`",
+            ),
+            hint=commands or f"gputx reap --run {self.run_id}",
         )

@@ -1,0 +1,159 @@
+"""What may be ended of what carries our tag: a verdict on each thing, and why, in words for a person.
+
+It asks nobody but the run's own lock. What is past its own deadline belongs to no living run, whoever's it is; what
+is the caller's ends unless somebody still works on it; all else is only ended when it is asked for by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import groupby
+
+from gputx.lease.guard import MARGIN_SECONDS
+from gputx.models import Leftover
+from gputx.units import duration
+
+API = "api"
+"""The purpose of a server that is meant to outlive its command."""
+
+GRACE_SECONDS = 600.0
+"""A run of another machine is taken for alive so long after its last sign of life."""
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Who asks, and for what.
+
+    Attributes:
+        caller: ARN of whoever asks.
+        journal_id: of the journal here; empty where it can't be read.
+        held: whether a living process holds this run's lock. Asked only about runs of this journal.
+        now: seconds since the epoch.
+        grace: seconds.
+        older_than: seconds; younger things are kept, whatever else would end them.
+        run_id: end exactly this run, whoever's it is.
+        everything: end whatever is a gputx run's.
+        only_overdue: end only what is past its own deadline.
+        deaf: instances could not be looked at, and signs of life with them: a run elsewhere is taken for alive.
+    """
+
+    caller: str
+    journal_id: str
+    held: Callable[[str], bool]
+    now: float
+    grace: float = GRACE_SECONDS
+    older_than: float | None = None
+    run_id: str | None = None
+    everything: bool = False
+    only_overdue: bool = False
+    deaf: bool = False
+
+    def names(self, run_id: str) -> bool:
+        """Whether the run, or the second life of it, was asked for by name."""
+        return self.run_id is not None and run_id in {self.run_id, f"{self.run_id}-2"}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a thing ends, and why, in words for a person."""
+
+    leftover: Leftover
+    ends: bool
+    why: str
+
+
+def judge(leftovers: Iterable[Leftover], policy: Policy) -> list[Verdict]:
+    """A verdict on each, in the order given. A run is alive or not as a whole; a deadline is each thing's own."""
+    things = list(leftovers)
+    runs = {
+        run_id: _Run(list(members), policy)
+        for run_id, members in groupby(sorted(things, key=_run_id), key=_run_id)
+        if run_id
+    }
+    return [_verdict(thing, runs.get(thing.run_id), policy) for thing in things]
+
+
+class _Run:
+    """What the things of one run say together."""
+
+    def __init__(self, things: Sequence[Leftover], policy: Policy) -> None:
+        owners = {thing.owner for thing in things if thing.owner}
+        self.owner = owners.pop() if len(owners) == 1 else ""
+        self.is_api = any(thing.purpose == API for thing in things)
+        self._things = things
+        self._policy = policy
+
+    def sign_of_life(self) -> str | None:
+        """What says that a gputx works on it, or None."""
+        policy = self._policy
+        journals = {thing.journal for thing in self._things}
+        if policy.journal_id and policy.journal_id in journals:
+            if policy.held(self._things[0].run_id):
+                return "held by a gputx that runs here"
+            if journals <= {policy.journal_id, ""}:
+                return None
+        if policy.deaf:
+            return "perhaps in use elsewhere, which can't be seen"
+        for what, times in (
+            ("heard of", [thing.heartbeat for thing in self._things]),
+            ("made", [thing.created_at for thing in self._things]),
+        ):
+            last = max((when for when in times if when is not None), default=None)
+            if last is not None and policy.now - last < policy.grace:
+                return f"perhaps in use elsewhere, {what} {duration(max(0.0, policy.now - last))} ago"
+        return None
+
+
+def _verdict(thing: Leftover, run: _Run | None, policy: Policy) -> Verdict:
+    if run is None:
+        return Verdict(thing, False, "no run's name is on it, so gputx leaves it alone")
+    ends, why = _rule(thing, run, policy)
+    if ends and policy.older_than is not None and not _old(thing, policy):
+        age = "unknown" if thing.created_at is None else duration(max(0.0, policy.now - thing.created_at))
+        return Verdict(thing, False, f"too young for --older-than (its age: {age})")
+    return Verdict(thing, ends, why)
+
+
+def _rule(thing: Leftover, run: _Run, policy: Policy) -> tuple[bool, str]:
+    if policy.run_id is not None:
+        named = policy.names(thing.run_id)
+        return named, "named with --run" if named else f"not of run {policy.run_id}"
+    if _overdue(thing, policy):
+        return True, f"past its deadline since {_clock(thing.deadline or 0.0, policy.now)}"
+    if policy.only_overdue:
+        return False, "not past its deadline"
+    why = _protection(thing, run, policy)
+    if policy.everything:
+        return True, f"--all, though {why}" if why else "--all"
+    return (False, f"{why}: name it with --run, or --all") if why else (True, "yours, and nobody holds it")
+
+
+def _protection(thing: Leftover, run: _Run, policy: Policy) -> str | None:
+    owner = thing.owner or run.owner
+    if owner != policy.caller:
+        return f"a colleague's ({owner})" if owner else "nobody's name is on it"
+    if run.is_api:
+        return "an API server that is to run"
+    return run.sign_of_life()
+
+
+def _overdue(thing: Leftover, policy: Policy) -> bool:
+    return thing.deadline is not None and policy.now > thing.deadline + MARGIN_SECONDS
+
+
+def _old(thing: Leftover, policy: Policy) -> bool:
+    if thing.created_at is None:
+        return _overdue(thing, policy)
+    return policy.now - thing.created_at >= (policy.older_than or 0.0)
+
+
+def _run_id(thing: Leftover) -> str:
+    return thing.run_id
+
+
+def _clock(when: float, now: float) -> str:
+    """A time here; with its day where that is not today."""
+    there, here = (datetime.fromtimestamp(seconds, UTC).astimezone() for seconds in (when, now))
+    return f"{there:%H:%M}" if there.date() == here.date() else f"{there:%Y-%m-%d %H:%M}"
