@@ -115,6 +115,11 @@ class Guard:
         return tuple(self._ended)
 
     @property
+    def over(self) -> bool:
+        """Whether nothing of the run is left to end, or nothing was ever made."""
+        return not self._armed
+
+    @property
     def deadline(self) -> float:
         """Seconds since the epoch; whatever happens, the instance is gone soon after."""
         return self._record.deadline

@@ -62,6 +62,9 @@ class AccountBeat:
                 schedule.create(self._session, parameters)
                 self._armed = True
                 self._guard.made(Kind.SCHEDULE, name)
+                if self._guard.over:
+                    # Its answer took longer than the rest of the run: nobody else would take it away now.
+                    schedule.delete(self._session, name)
         if number > 0:  # a new instance is taken to be alive in any case
             instances.tell_alive(self._session, self._instance_id)
 
