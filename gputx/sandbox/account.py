@@ -67,6 +67,11 @@ class Account:
         """Everything in the account, without visibility lag: see docs/sandbox.md for the columns."""
         return self._ask_document("GET", "table")
 
+    def calls(self, since: int = 0) -> list[dict[str, Any]]:
+        """The AWS calls that came after call number ``since``, of the last 20,000; see docs/sandbox.md."""
+        calls: list[dict[str, Any]] = self._ask("GET", f"calls?since={since}")
+        return calls
+
     def advance(self, seconds: float) -> float:
         """Turn the clock forward; all that falls due has happened when it returns. The new offset in seconds.
 

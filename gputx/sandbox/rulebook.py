@@ -5,10 +5,13 @@ from __future__ import annotations
 import fnmatch
 import itertools
 import threading
-from typing import Any
+from typing import Any, TypeVar
 
 from gputx.errors import InputError
-from gputx.sandbox.rules import Fault, Interruption, NoCapacity, Rule, Setting, parse
+from gputx.sandbox.grammar import parse
+from gputx.sandbox.rules import Fault, Interruption, NoCapacity, NoUserData, Rule, Setting, Signal
+
+_AtCall = TypeVar("_AtCall", Fault, Signal)
 
 
 class RuleBook:
@@ -60,10 +63,26 @@ class RuleBook:
 
     def fault(self, service: str, action: str, facets: dict[str, str]) -> Fault | None:
         """The first fault that takes effect on this call; counts as a hit."""
+        return self._at_call(Fault, service, action, facets)
+
+    def launch_fault(self, facets: dict[str, str]) -> Fault | None:
+        """The first fault of RunInstances, by that name, that fails a launch within another call; counts as a hit."""
+        with self._lock:
+            for rule in self._rules.values():
+                named = isinstance(rule, Fault) and rule.action == "RunInstances" and rule.error
+                if isinstance(rule, Fault) and named and rule.fits(facets) and rule.claim():
+                    return rule
+        return None
+
+    def signal(self, service: str, action: str, facets: dict[str, str]) -> Signal | None:
+        """The first signal that is to be sent at this call; counts as a hit."""
+        return self._at_call(Signal, service, action, facets)
+
+    def _at_call(self, kind: type[_AtCall], service: str, action: str, facets: dict[str, str]) -> _AtCall | None:
         with self._lock:
             for rule in self._rules.values():
                 if (
-                    isinstance(rule, Fault)
+                    isinstance(rule, kind)
                     and fnmatch.fnmatchcase(action, rule.action)
                     and fnmatch.fnmatchcase(service, rule.service)
                     and rule.fits(facets)
@@ -71,6 +90,13 @@ class RuleBook:
                 ):
                     return rule
         return None
+
+    def withholds_user_data(self, facets: dict[str, str]) -> bool:
+        """Whether an instance is to boot as if it had been given no user-data; counts as a hit."""
+        with self._lock:
+            return any(
+                isinstance(rule, NoUserData) and rule.fits(facets) and rule.claim() for rule in self._rules.values()
+            )
 
     def has_capacity(self, zone: str, instance_type: str, market: str, *, count_hit: bool = True) -> bool:
         """Whether no rule empties this pool."""

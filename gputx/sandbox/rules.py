@@ -1,32 +1,11 @@
-"""The rules a person or a test gives the sandbox: faults, missing capacity, interruptions, settings.
-
-One rule is one line of text. docs/sandbox.md describes the syntax to people; this module is its grammar.
-
-    [service:]Action [error=CODE [status=N] [message=TEXT]] [delay=5s] [drop=before|after]
-                     [MATCH] [times=N] [skip=N]
-    pool [MATCH] no-capacity [times=N]
-    interrupt any|instance=ID [MATCH] [after=30s] [notice=120s] [times=N]
-    quota spot=N | quota on-demand=N
-    lag 500s | pending 30s | shutting-down 10s
-
-MATCH is any of zone=, type=, market=spot|on-demand, instance=. Values may hold the wildcards of a shell.
-"""
+"""The rules a person or a test gives the sandbox: faults, signals, missing capacity, interruptions, settings."""
 
 from __future__ import annotations
 
 import fnmatch
-import re
-import shlex
+import signal
 from dataclasses import dataclass, field
 from typing import Any
-
-from gputx.errors import InputError
-from gputx.units import parse_duration
-
-MARKETS = ("spot", "on-demand")
-MATCHERS = ("zone", "type", "market", "instance")
-SETTINGS = ("lag", "pending", "shutting-down")
-_SYNTAX_HINT = "`gputx sandbox rule --help` shows the syntax"
 
 # HTTP status by error code, where AWS uses another than 400. The first five are why a client may not judge by
 # status: botocore takes any 500 for a passing trouble and tries again.
@@ -105,6 +84,39 @@ class Fault(Rule):
 
 
 @dataclass
+class Signal(Rule):
+    """A signal that the client gets at a call of its own.
+
+    Attributes:
+        signals: sent in order, ``gap`` real seconds apart; the first one at the call.
+        at: ``before`` the call has any effect, ``after`` it has, or once its ``response`` is on the wire.
+        reached: one entry for each hit, with what was in the account then; see docs/sandbox.md.
+    """
+
+    service: str = "*"
+    action: str = "*"
+    signals: tuple[signal.Signals, ...] = ()
+    pid: int = 0
+    at: str = "before"
+    gap: float = 0.2
+    delay: float = 0.0
+    reached: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def kills(self) -> bool:
+        """Whether nobody is left to answer once the first signal was sent."""
+        return self.signals[0] is signal.SIGKILL
+
+    def as_dict(self) -> dict[str, Any]:
+        return {**super().as_dict(), "reached": list(self.reached)}
+
+
+@dataclass
+class NoUserData(Rule):
+    """Instances that boot as if they had been given no user-data."""
+
+
+@dataclass
 class NoCapacity(Rule):
     """A pool that has nothing to give."""
 
@@ -123,113 +135,3 @@ class Setting(Rule):
 
     name: str = ""
     value: float = 0.0
-
-
-def parse(text: str) -> Rule:
-    """Read one rule.
-
-    Raises:
-        InputError: the text is no rule; the message says which word is wrong.
-    """
-    try:
-        words = shlex.split(text)
-    except ValueError as error:
-        raise InputError(f"a quote is not closed in rule {text!r}", hint=_SYNTAX_HINT) from error
-    if not words:
-        raise InputError("a rule can't be empty", hint=_SYNTAX_HINT)
-    head, rest = words[0], words[1:]
-    if head == "pool":
-        return _parse_pool(text, rest)
-    if head == "interrupt":
-        return _parse_interruption(text, rest)
-    if head == "quota":
-        return _parse_quota(text, rest)
-    if head in SETTINGS:
-        if len(rest) != 1:
-            raise InputError(f"{head!r} takes one duration, as in `{head} 30s`", hint=_SYNTAX_HINT)
-        return Setting(text, name=head, value=parse_duration(rest[0]))
-    return _parse_fault(text, head, rest)
-
-
-def _options(text: str, words: list[str], allowed: tuple[str, ...]) -> dict[str, str]:
-    options: dict[str, str] = {}
-    for word in words:
-        name, equals, value = word.partition("=")
-        if not equals or name not in allowed:
-            raise InputError(
-                f"{word!r} is not understood in rule {text!r}",
-                hint=f"allowed here: {', '.join(f'{name}=' for name in allowed)}",
-            )
-        if name in options:
-            raise InputError(f"{name}= is given twice in rule {text!r}", hint=_SYNTAX_HINT)
-        if not value:
-            raise InputError(f"{name}= has no value in rule {text!r}", hint=_SYNTAX_HINT)
-        options[name] = value
-    if (market := options.get("market")) and market not in MARKETS:
-        raise InputError(f"market is spot or on-demand, not {market!r}", hint=_SYNTAX_HINT)
-    return options
-
-
-def _number(options: dict[str, str], name: str) -> int | None:
-    if name not in options:
-        return None
-    if not options[name].isdecimal():
-        raise InputError(f"{name}= takes a whole number, not {options[name]!r}", hint=_SYNTAX_HINT)
-    return int(options[name])
-
-
-def _match(options: dict[str, str]) -> dict[str, str]:
-    return {name: options[name] for name in MATCHERS if name in options}
-
-
-def _parse_pool(text: str, words: list[str]) -> Rule:
-    if "no-capacity" not in words:
-        raise InputError("a pool rule says what is the matter with the pool: `pool … no-capacity`", hint=_SYNTAX_HINT)
-    words = [word for word in words if word != "no-capacity"]
-    options = _options(text, words, ("zone", "type", "market", "times"))
-    return NoCapacity(text, match=_match(options), times=_number(options, "times"))
-
-
-def _parse_interruption(text: str, words: list[str]) -> Rule:
-    anyone = "any" in words
-    options = _options(text, [w for w in words if w != "any"], (*MATCHERS, "after", "notice", "times"))
-    if anyone == ("instance" in options):
-        raise InputError("an interruption names its instance or says `any`", hint=_SYNTAX_HINT)
-    rule = Interruption(text, match=_match(options), times=_number(options, "times") or 1)
-    rule.after = parse_duration(options.get("after", "0s"))
-    rule.notice = parse_duration(options.get("notice", "120s"))
-    return rule
-
-
-def _parse_quota(text: str, words: list[str]) -> Rule:
-    options = _options(text, words, MARKETS)
-    if len(options) != 1:
-        raise InputError("a quota rule sets one quota, in vCPUs: `quota spot=0`", hint=_SYNTAX_HINT)
-    ((market, _),) = options.items()
-    return Setting(text, name=f"quota {market}", value=float(_number(options, market) or 0))
-
-
-def _parse_fault(text: str, head: str, words: list[str]) -> Rule:
-    service, _, action = head.rpartition(":")
-    if not re.fullmatch(r"[A-Za-z0-9*?]+", action) or not re.fullmatch(r"[a-z0-9*-]*", service):
-        raise InputError(f"{head!r} is not an API action", hint=_SYNTAX_HINT)
-    allowed = ("error", "status", "message", "delay", "drop", *MATCHERS, "times", "skip")
-    options = _options(text, words, allowed)
-    if not options.keys() & {"error", "delay", "drop"}:
-        raise InputError(f"rule {text!r} does nothing: give error=, delay= or drop=", hint=_SYNTAX_HINT)
-    if "error" in options and "drop" in options:
-        raise InputError("error= and drop= can't both be the answer", hint=_SYNTAX_HINT)
-    if options.keys() & {"status", "message"} and "error" not in options:
-        raise InputError("status= and message= belong to error=", hint=_SYNTAX_HINT)
-    if options.get("drop", "before") not in ("before", "after"):
-        raise InputError("drop= is before (nothing happens) or after (it happens, unanswered)", hint=_SYNTAX_HINT)
-    fault = Fault(text, match=_match(options), times=_number(options, "times"))
-    fault.skip = _number(options, "skip") or 0
-    fault.service = service or "*"
-    fault.action = action
-    fault.error = options.get("error")
-    fault.status = _number(options, "status") or default_status(fault.error or "")
-    fault.message = options.get("message", f"The sandbox was told to answer {fault.error}.")
-    fault.delay = parse_duration(options.get("delay", "0s"))
-    fault.drop = options.get("drop")
-    return fault

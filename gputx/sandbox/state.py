@@ -1,8 +1,8 @@
 """Where a sandbox keeps itself on disk, and the lock that lets one daemon at a time own the place.
 
-``daemon.json`` (mode 0600: it holds the keys), ``daemon.log``, ``clock``, ``images/<ami-id>/`` and
-``guests/<instance-id>/``. The lock is held for as long as the daemon lives, so it tells a live daemon from a
-stale file whatever killed the last one.
+``daemon.json`` (mode 0600: it holds the keys), ``daemon.log``, ``clock``, ``images/<ami-id>/``,
+``guests/<instance-id>/`` and, written by clients, ``journals/<access key>/``. The lock is held for as long as the
+daemon lives, so it tells a live daemon from a stale file whatever killed the last one.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ class StateDirectory:
         self.clock = self.path / "clock"
         self.images = self.path / "images"
         self.guests = self.path / "guests"
+        self.journals = self.path / "journals"
         self._lock_file = self.path / "lock"
 
     def create(self) -> None:
@@ -76,7 +77,7 @@ class StateDirectory:
 
     def clear(self) -> None:
         """Forget the last daemon's account: its images, its guests' disks, how far its clock was turned."""
-        for directory in (self.images, self.guests):
+        for directory in (self.images, self.guests, self.journals):
             remove_tree(directory)
         for file in (self.clock, self.description):
             file.unlink(missing_ok=True)

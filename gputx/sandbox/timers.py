@@ -61,6 +61,13 @@ class Timers:
             heapq.heappush(self._heap, timer)
         return timer
 
+    def later(self, seconds: float, callback: Callback) -> Timer:
+        """Call ``callback`` once ``seconds`` have passed from what the clock shows, whatever is being fired now.
+
+        For what waits for something real: between the attempts others get the lock.
+        """
+        return self.at(self._clock.time() + seconds, callback)
+
     def next_due(self) -> float | None:
         """When the next timer is due; None if there is none."""
         with self._lock:

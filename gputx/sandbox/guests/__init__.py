@@ -7,6 +7,6 @@ Nothing of AWS's control plane and nothing of gputx's tags, deadlines or heartbe
 from gputx.sandbox.guests.address import free_address
 from gputx.sandbox.guests.guest import Guest, GuestSpec
 from gputx.sandbox.guests.host import GuestHost
-from gputx.sandbox.guests.image import make_image
+from gputx.sandbox.guests.image import make_base, make_image
 
-__all__ = ["Guest", "GuestHost", "GuestSpec", "free_address", "make_image"]
+__all__ = ["Guest", "GuestHost", "GuestSpec", "free_address", "make_base", "make_image"]

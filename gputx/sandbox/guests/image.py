@@ -14,6 +14,22 @@ CONTRACT = 1
 LOGIN_USER = "ubuntu"
 
 
+def make_base(directory: Path, *, python: Path) -> None:
+    """Lay out the directory of a plain image, such as an operating system's maker publishes.
+
+    Args:
+        directory: made here; must not exist.
+        python: an interpreter of this machine with torch and transformers, which nothing has to be installed for; the
+            image has it as ``/opt/python/bin/python3``.
+
+    Raises:
+        FileExistsError: ``directory`` exists.
+    """
+    directory.mkdir(parents=True)
+    _write_interpreter(directory / "opt" / "python" / "bin" / "python3", python)
+    _make_folders(directory)
+
+
 def make_image(directory: Path, *, model: Path, model_id: str, python: Path) -> str:
     """Lay out an image directory that keeps image contract 1 (docs/contracts.md).
 
@@ -35,11 +51,7 @@ def make_image(directory: Path, *, model: Path, model_id: str, python: Path) -> 
     (root / "cache").mkdir(parents=True)
     (root / "models").mkdir()
     shutil.copytree(model, root / "models" / "default", copy_function=shutil.copyfile)
-    _write_program(
-        root / "venv" / "bin" / "python",
-        # The host's interpreter is the image's; nothing but its own site-packages may be on its path.
-        f'#!/bin/sh\nunset PYTHONPATH PYTHONHOME\nPYTHONNOUSERSITE=1 exec {shlex.quote(str(python))} "$@"\n',
-    )
+    _write_interpreter(root / "venv" / "bin" / "python", python)
     manifest = {
         "contract": CONTRACT,
         "model": {"id": model_id, "revision": revision},
@@ -47,6 +59,11 @@ def make_image(directory: Path, *, model: Path, model_id: str, python: Path) -> 
     }
     (root / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
     (root / ".setup_complete").touch()
+    _make_folders(directory)
+    return revision
+
+
+def _make_folders(directory: Path) -> None:
     for folder in (
         f"home/{LOGIN_USER}",
         "root",
@@ -62,7 +79,6 @@ def make_image(directory: Path, *, model: Path, model_id: str, python: Path) -> 
     (directory / "tmp").mkdir()
     for folder in ("tmp", "var/tmp"):
         (directory / folder).chmod(0o1777)
-    return revision
 
 
 def copy_tree(source: Path, destination: Path) -> None:
@@ -81,7 +97,9 @@ def _has_gnu_cp() -> bool:
     return version.returncode == 0 and "GNU" in version.stdout
 
 
-def _write_program(path: Path, text: str) -> None:
+def _write_interpreter(path: Path, python: Path) -> None:
+    # The host's interpreter is the image's; nothing but its own site-packages may be on its path.
+    text = f'#!/bin/sh\nunset PYTHONPATH PYTHONHOME\nPYTHONNOUSERSITE=1 exec {shlex.quote(str(python))} "$@"\n'
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
     path.chmod(0o755)

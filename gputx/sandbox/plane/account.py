@@ -10,16 +10,25 @@ from gputx.sandbox.clock import SandboxClock, write_offset
 from gputx.sandbox.guests import GuestHost, free_address
 from gputx.sandbox.passing import Passing
 from gputx.sandbox.plane import catalog, emulator, market
+from gputx.sandbox.plane.calllog import CallLog
 from gputx.sandbox.plane.calls import Call
 from gputx.sandbox.plane.emulator import Ec2Call
+from gputx.sandbox.plane.fleets import FleetActions
 from gputx.sandbox.plane.groups import GroupActions
+from gputx.sandbox.plane.images import ImageActions
 from gputx.sandbox.plane.instances import InstanceActions
+from gputx.sandbox.plane.interfaces import delete_network_interface
 from gputx.sandbox.plane.launch import Launches
 from gputx.sandbox.plane.machines import Machines
 from gputx.sandbox.plane.market import MarketActions
 from gputx.sandbox.plane.parts import zone_of
+from gputx.sandbox.plane.published import PublishedImages
+from gputx.sandbox.plane.scheduler import Scheduler
+from gputx.sandbox.plane.schedules import Schedules
 from gputx.sandbox.plane.spot import SpotRequests
 from gputx.sandbox.plane.supply import Supply
+from gputx.sandbox.plane.tagging import TagActions
+from gputx.sandbox.plane.templates import TemplateActions
 from gputx.sandbox.plane.wire import AwsError, NotEmulated
 from gputx.sandbox.rulebook import RuleBook
 from gputx.sandbox.rules import Interruption, Rule
@@ -28,11 +37,11 @@ from gputx.sandbox.timers import Timers
 
 # moto has something under these names, but nothing a client could trust: better a plain no.
 _REFUSED = (
-    "create_fleet",
-    "create_image",
     "request_spot_fleet",
     "request_spot_instances",
 )
+# From CreateImage to an image that can be launched.
+IMAGING_SECONDS = 2.0
 # Dates and signatures stop making sense somewhere beyond.
 _FURTHEST_SECONDS = 10 * 366 * 86400.0
 # These find fault with what is asked for before they say that a dry run would have succeeded.
@@ -44,6 +53,9 @@ _JUDGE_DRY_RUNS = frozenset(
         "start_instances",
         "reboot_instances",
         "create_tags",
+        "delete_tags",
+        "create_fleet",
+        "create_image",
         *_REFUSED,
     }
 )
@@ -62,7 +74,8 @@ class EmulatedAccount:
         self._turns: list[tuple[float, float]] = [(0.0, 0.0)]
         self.timers = Timers(self.clock, self.lock)
         quotas = {f"quota {name}": catalog.DEFAULT_QUOTA_VCPUS for name in catalog.QUOTA_CODES}
-        self.rules = RuleBook({**quotas, **settings})
+        self.rules = RuleBook({**quotas, "imaging": IMAGING_SECONDS, **settings})
+        self.calls = CallLog()
         self.guests = GuestHost(state.path, clock_file=state.clock)
         self._passing = Passing(self.clock, self.timers, self.guests, self._turn)
         self.spot = SpotRequests()
@@ -75,6 +88,13 @@ class EmulatedAccount:
         )
         self._supply = Supply(self.rules, self.machines)
         self._launches = Launches(self.clock, self.rules, self.machines, self.spot, self._supply)
+        self.instances = InstanceActions(self.clock, self.machines, self._supply)
+        self.schedules = Schedules(self.timers, self.instances)
+        self.scheduler = Scheduler(self.timers, self.schedules)
+        self.fleets = FleetActions(self.timers, self.rules, self.machines, self._supply, self._launches)
+        self._images = ImageActions(self.timers, self.rules, self.machines, self.guests, directory=state.images)
+        self._published = PublishedImages(region)
+        self.base_image = ""
         self.application = emulator.load(self.timers.now)
         emulator.install(self._actions(), judge_dry_runs=_JUDGE_DRY_RUNS)
         emulator.hand_out_addresses(self._next_address)
@@ -126,13 +146,17 @@ class EmulatedAccount:
         with self.lock:
             if subnet_id := call.params.get("SubnetId") or call.params.get("NetworkInterface.1.SubnetId"):
                 facets.setdefault("zone", zone_of(emulator.ec2(call.region), subnet_id))
-            for machine in self.machines.all():
-                if machine.id == facets.get("instance"):
-                    facets = {**machine.facets, **facets}
+            if machine := self.machines.find(facets.get("instance", "")):
+                facets = {**machine.facets, **facets}
         return facets
 
     def answer(self, call: Call) -> dict[str, Any] | None:
         """The answer to an action of a service that only this layer emulates; None for all other calls."""
+        if call.service == "scheduler":
+            return self.scheduler.answer(call)
+        if call.service == "ssm":
+            self._published.publish(self.base_image, self.clock.time())
+            return None
         if call.service == "pricing" and call.action == "GetProducts":
             return market.get_products(call.params)
         if call.service == "servicequotas" and call.action in (
@@ -150,38 +174,48 @@ class EmulatedAccount:
         self.guests.close()
 
     def _actions(self) -> dict[str, emulator.Action]:
-        instances = InstanceActions(self.clock, self.machines, self._supply)
         groups = GroupActions(self.machines)
+        tagging = TagActions(self.machines, self._ids_of_ours)
         sales = MarketActions(self.clock, self.rules)
+        templates = TemplateActions()
         ours: dict[str, emulator.Action] = {
             "run_instances": self._launches.run_instances,
-            "describe_instances": instances.describe_instances,
-            "describe_instance_status": instances.describe_instance_status,
-            "terminate_instances": instances.terminate_instances,
-            "stop_instances": instances.stop_instances,
-            "start_instances": instances.start_instances,
-            "reboot_instances": instances.reboot_instances,
-            "get_console_output": instances.get_console_output,
-            "create_tags": instances.create_tags,
+            "describe_instances": self.instances.describe_instances,
+            "describe_instance_status": self.instances.describe_instance_status,
+            "terminate_instances": self.instances.terminate_instances,
+            "stop_instances": self.instances.stop_instances,
+            "start_instances": self.instances.start_instances,
+            "reboot_instances": self.instances.reboot_instances,
+            "get_console_output": self.instances.get_console_output,
+            "create_tags": tagging.create_tags,
+            "delete_tags": tagging.delete_tags,
+            "delete_network_interface": delete_network_interface,
             "delete_security_group": groups.delete_security_group,
             "modify_instance_attribute": groups.modify_instance_attribute,
             "describe_spot_price_history": sales.describe_spot_price_history,
             "get_spot_placement_scores": sales.get_spot_placement_scores,
             "describe_spot_instance_requests": lambda call: self.spot.describe(call, self.clock.time()),
             "cancel_spot_instance_requests": self.spot.cancel,
-            "copy_image": self._copy_image,
+            "create_fleet": self.fleets.create_fleet,
+            "describe_fleets": self.fleets.describe_fleets,
+            "describe_fleet_instances": self.fleets.describe_fleet_instances,
+            "delete_fleets": self.fleets.delete_fleets,
+            "create_launch_template": templates.create_launch_template,
+            "create_launch_template_version": templates.create_launch_template_version,
+            "describe_launch_templates": templates.describe_launch_templates,
+            "delete_launch_template": templates.delete_launch_template,
+            "create_image": self._images.create_image,
+            "copy_image": self._images.copy_image,
+            "deregister_image": self._images.deregister_image,
+            "describe_snapshots": self._images.describe_snapshots,
+            "delete_snapshot": self._images.delete_snapshot,
         }
         return {**dict.fromkeys(_REFUSED, _refuse), **ours}
 
-    def _copy_image(self, call: Ec2Call) -> Any:
-        """CopyImage: the copy boots from the same directory, which nothing ever writes to."""
-        copied = call.to_moto()
-        source = self.machines.disks.get(call.params["SourceImageId"])
-        if source:
-            self.machines.disks[copied["ImageId"]] = source
-        if not call.params.get("CopyImageTags"):
-            call.backend.tags.pop(copied["ImageId"], None)
-        return copied
+    def _ids_of_ours(self, backend: Any) -> list[str]:
+        """Ids of the spot requests and fleets in a region: moto knows nothing of them."""
+        requests = [request.id for request in self.spot.all() if request.backend is backend]
+        return requests + [fleet.id for fleet in self.fleets.all() if fleet.call.backend is backend]
 
     def _next_address(self) -> str:
         taken = {machine.address for machine in self.machines.all() if machine.live}

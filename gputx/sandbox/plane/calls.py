@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qs, parse_qsl
 
 _CREDENTIAL = re.compile(r"Credential=([^/,\s]+)/(\d{8})/([^/]+)/([^/]+)/aws4_request")
 
@@ -38,6 +38,22 @@ _S3_SUBRESOURCE = {
     ("PUT", "policy"): "PutBucketPolicy",
     ("PUT", "lifecycle"): "PutBucketLifecycleConfiguration",
     ("PUT", "tagging"): "PutTagging",
+}
+
+# EventBridge Scheduler's are method, first word of the path, and what a second word, if any, is the name of.
+_SCHEDULER = {
+    ("POST", "schedules", "Name"): "CreateSchedule",
+    ("PUT", "schedules", "Name"): "UpdateSchedule",
+    ("GET", "schedules", "Name"): "GetSchedule",
+    ("DELETE", "schedules", "Name"): "DeleteSchedule",
+    ("GET", "schedules", ""): "ListSchedules",
+    ("POST", "schedule-groups", "Name"): "CreateScheduleGroup",
+    ("GET", "schedule-groups", "Name"): "GetScheduleGroup",
+    ("DELETE", "schedule-groups", "Name"): "DeleteScheduleGroup",
+    ("GET", "schedule-groups", ""): "ListScheduleGroups",
+    ("POST", "tags", "ResourceArn"): "TagResource",
+    ("DELETE", "tags", "ResourceArn"): "UntagResource",
+    ("GET", "tags", "ResourceArn"): "ListTagsForResource",
 }
 
 
@@ -107,16 +123,37 @@ def read_call(environ: dict[str, Any]) -> Call:
     call = Call(service, "", region, access_key, query, body, presigned)
     if target := environ.get("HTTP_X_AMZ_TARGET"):
         call.action = target.rpartition(".")[2]
-        call.params = json.loads(body or b"{}")
+        call.params = _document(body)
     elif environ.get("CONTENT_TYPE", "").startswith("application/x-www-form-urlencoded") and service != "s3":
         call.params = dict(parse_qsl(body.decode(), keep_blank_values=True))
         call.action = call.params.get("Action", "")
         call.form = bool(call.action)
+    elif service == "scheduler":
+        call.action, call.params = _scheduler_action(environ, body)
     elif service == "s3":
         call.action = _s3_action(environ["REQUEST_METHOD"], environ["PATH_INFO"], query)
     if not call.action:
         call.action = query.get("Action") or f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}"
     return call
+
+
+def _scheduler_action(environ: dict[str, Any], body: bytes) -> tuple[str, dict[str, Any]]:
+    """(action, parameters from the path, the query string and the body)."""
+    kind, _, name = environ["PATH_INFO"].strip("/").partition("/")
+    named = ("ResourceArn" if kind == "tags" else "Name") if name else ""
+    query = parse_qs(environ.get("QUERY_STRING", ""), keep_blank_values=True)
+    params: dict[str, Any] = {key: values if key == "TagKeys" else values[-1] for key, values in query.items()}
+    params |= _document(body)
+    if named:
+        params[named] = name
+    return _SCHEDULER.get((environ["REQUEST_METHOD"], kind, named), ""), params
+
+
+def _document(body: bytes) -> dict[str, Any]:
+    document = json.loads(body or b"{}")
+    if not isinstance(document, dict):
+        raise ValueError("the body is no JSON object")  # noqa: TRY004 - the client's slip, not ours
+    return document
 
 
 def _s3_action(method: str, path: str, query: dict[str, str]) -> str:

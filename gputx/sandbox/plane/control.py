@@ -6,6 +6,7 @@ import hmac
 import json
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import parse_qsl
 
 from gputx.errors import GputxError
 from gputx.sandbox.plane.account import EmulatedAccount
@@ -46,9 +47,10 @@ class Control:
         if not hmac.compare_digest(given.encode(), self._secret.encode()):
             return _json(403, {"error": f"the header {SECRET_HEADER} is missing or wrong"})
         body = read_body(environ)
+        query = dict(parse_qsl(environ.get("QUERY_STRING", "")))
         try:
             document = json.loads(body) if body else {}
-            return _json(200, self._route(method, path, document))
+            return _json(200, self._route(method, path, document, query))
         except GputxError as error:
             return _json(400, {"error": error.message, "hint": error.hint})
         except AwsError as error:
@@ -57,7 +59,7 @@ class Control:
             return _json(400, {"error": f"the request is not understood: {error}", "hint": None})
 
     def _route(  # noqa: PLR0911 - a table of routes
-        self, method: str, path: str, document: dict[str, Any]
+        self, method: str, path: str, document: dict[str, Any], query: dict[str, str]
     ) -> object:
         account = self._account
         match (method, path):
@@ -66,7 +68,9 @@ class Control:
             case ("GET", "table"):
                 with account.lock:
                     account.timers.run_due()
-                    return table(account)
+                    return table(account, self._description["endpoint_url"])
+            case ("GET", "calls"):
+                return account.calls.since(int(query.get("since", 0)))
             case ("POST", "clock/advance"):
                 return {"offset": account.advance(float(document["seconds"]))}
             case ("GET", "rules"):

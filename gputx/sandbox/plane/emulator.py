@@ -6,6 +6,7 @@ returns what boto3 would show as the response, and moto parses the request and w
 
 from __future__ import annotations
 
+import copy
 import functools
 import os
 from collections.abc import Callable, Container, Mapping
@@ -36,6 +37,7 @@ class Ec2Call:
         params: parsed by the API model: nested, with native types. Changing it changes what moto will see.
         backend: moto's account and region: instances, groups, keys, volumes, images.
         to_moto: let moto's own action go on with ``params``; returns moto's result object.
+        beside: another action with other parameters, asked for by the same caller; now, or any time later.
     """
 
     action: str
@@ -43,6 +45,7 @@ class Ec2Call:
     backend: Any
     region: str
     to_moto: Callable[[], Any]
+    beside: Callable[[str, dict[str, Any]], Ec2Call]
 
     @property
     def filters(self) -> dict[str, list[str]]:
@@ -96,6 +99,7 @@ def load(now: Callable[[], float]) -> Callable[..., Any]:
     from moto.core import responses  # noqa: PLC0415
     from moto.ec2.models import instance_types  # noqa: PLC0415
     from moto.ec2.models.amis import Ami  # noqa: PLC0415
+    from moto.ec2.models.elastic_block_store import Snapshot  # noqa: PLC0415
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app  # noqa: PLC0415
 
     loading.load_resource = read_resource
@@ -104,6 +108,7 @@ def load(now: Callable[[], float]) -> Callable[..., Any]:
         instance_types.INSTANCE_TYPE_OFFERINGS[location_type] = offerings
     Ami.__init__ = _with_root_disk(Ami.__init__)
     Ami.block_device_mappings = property(_image_disks)
+    Snapshot.progress = property(_snapshot_progress)
     # Listing the methods of EC2's response class takes longer than most actions, and it never changes.
     responses.method_names_from_class = functools.cache(responses.method_names_from_class)
     application: Callable[..., Any] = DomainDispatcherApplication(create_backend_app)
@@ -122,8 +127,13 @@ def _with_root_disk(make: Callable[..., None]) -> Callable[..., None]:
 def _image_disks(image: Any) -> list[dict[str, Any]]:
     """What a launch makes of an image: moto's would leave a disk of an old type behind."""
     source = image.ebs_snapshot
-    disk = {"SnapshotId": source.id, "VolumeSize": source.volume.size, "VolumeType": "gp3", "Encrypted": False}
-    return [{"DeviceName": image.root_device_name, "Ebs": {**disk, "DeleteOnTermination": True}}]
+    disk = {"SnapshotId": source.id, "VolumeSize": source.volume.size, "VolumeType": "gp3"}
+    whole = {**disk, "Encrypted": source.encrypted, "DeleteOnTermination": True}
+    return [{"DeviceName": image.root_device_name, "Ebs": whole}]
+
+
+def _snapshot_progress(snapshot: Any) -> str:
+    return "100%" if snapshot.status == "completed" else "0%"
 
 
 def install(actions: Mapping[str, Action], *, judge_dry_runs: Container[str]) -> None:
@@ -134,15 +144,27 @@ def install(actions: Mapping[str, Action], *, judge_dry_runs: Container[str]) ->
         judge_dry_runs: the names of those that are called for a dry run, too; of all others it succeeds.
     """
     from moto.core.responses import ActionResult, EmptyResult  # noqa: PLC0415 - moto reads its settings when imported
+    from moto.core.utils import camelcase_to_underscores  # noqa: PLC0415
     from moto.ec2.responses import EC2Response  # noqa: PLC0415
 
-    def method_for(name: str, action: Action, original: Callable[[Any], Any] | None) -> Callable[[Any], Any]:
-        def method(response: Any) -> Any:
-            def to_moto() -> Any:
-                assert original is not None, "moto has no such action"  # noqa: S101 - a slip in our own table
-                return original(response).result
+    originals = {name: getattr(EC2Response, name, None) for name in actions}
 
-            call = Ec2Call(response._get_action(), response.params, response.ec2_backend, response.region, to_moto)
+    def call_for(name: str, response: Any) -> Ec2Call:
+        def to_moto() -> Any:
+            original = originals[camelcase_to_underscores(name)]
+            assert original is not None, "moto has no such action"  # noqa: S101 - a slip in our own table
+            return original(response).result
+
+        def beside(other: str, params: dict[str, Any]) -> Ec2Call:
+            asked = copy.copy(response)
+            asked.params = params
+            return call_for(other, asked)
+
+        return Ec2Call(name, response.params, response.ec2_backend, response.region, to_moto, beside)
+
+    def method_for(name: str, action: Action) -> Callable[[Any], Any]:
+        def method(response: Any) -> Any:
+            call = call_for(response._get_action(), response)
             if call.params.get("DryRun") and name not in judge_dry_runs:
                 raise DryRun
             result = action(call)
@@ -151,7 +173,7 @@ def install(actions: Mapping[str, Action], *, judge_dry_runs: Container[str]) ->
         return method
 
     for name, action in actions.items():
-        setattr(EC2Response, name, method_for(name, action, getattr(EC2Response, name, None)))
+        setattr(EC2Response, name, method_for(name, action))
 
 
 def hand_out_addresses(next_address: Callable[[], str]) -> None:
@@ -180,6 +202,41 @@ def s3() -> Any:
     from moto.s3.models import s3_backends  # noqa: PLC0415 - moto reads its settings when imported
 
     return s3_backends[ACCOUNT_ID]["aws"]
+
+
+def publish_parameters(region: str, values: Mapping[str, str], at: float) -> None:
+    """Put in AWS's public parameters of Systems Manager: ids of images, by the parameter's name."""
+    from moto.ssm.models import Parameter, ssm_backends  # noqa: PLC0415 - only who asks for one pays for the import
+
+    parameters = ssm_backends[ACCOUNT_ID][region]._parameters
+    for name, value in values.items():
+        published = Parameter(
+            account_id=ACCOUNT_ID,
+            name=name,
+            value=value,
+            parameter_type="String",
+            description=None,
+            allowed_pattern=None,
+            keyid=None,
+            last_modified_date=datetime.fromtimestamp(at, UTC),
+            version=1,
+            data_type="aws:ec2:image",
+        )
+        parameters[name] = [published]
+
+
+def queues() -> list[Any]:
+    """moto's SQS queues, of all regions."""
+    from moto.sqs.models import sqs_backends  # noqa: PLC0415 - moto reads its settings when imported
+
+    return [queue for backend in sqs_backends[ACCOUNT_ID].values() for queue in backend.queues.values()]
+
+
+def ec2_regions() -> list[Any]:
+    """moto's EC2 accounts in all regions that anything was ever asked of."""
+    from moto.ec2.models import ec2_backends  # noqa: PLC0415 - moto reads its settings when imported
+
+    return list(ec2_backends[ACCOUNT_ID].values())
 
 
 def moto_error() -> type[Exception]:
@@ -215,10 +272,31 @@ def architectures(instance_type: str) -> list[str]:
 
 def has_instance_profile(field: str, value: str) -> bool:
     """Whether there is an instance profile whose ``Name`` or ``Arn`` (the field) is this."""
+    profiles = iam().instance_profiles.values()
+    return any(value == (profile.name if field == "Name" else profile.arn) for profile in profiles)
+
+
+def iam() -> Any:
+    """moto's IAM, which has no region."""
     from moto.iam.models import iam_backends  # noqa: PLC0415 - moto reads its settings when imported
 
-    profiles = iam_backends[ACCOUNT_ID]["aws"].instance_profiles.values()
-    return any(value == (profile.name if field == "Name" else profile.arn) for profile in profiles)
+    return iam_backends[ACCOUNT_ID]["aws"]
+
+
+def role(arn: str) -> Any:
+    """moto's role of this ARN; None where there is none."""
+    return next((role for role in iam().roles.values() if role.arn == arn), None)
+
+
+def policies_of(role: Any) -> list[str]:
+    """The documents of a role's policies: its own, and those attached to it."""
+    attached = [
+        version.document
+        for policy in role.managed_policies.values()
+        for version in policy.versions
+        if version.version_id == policy.default_version_id
+    ]
+    return [*role.policies.values(), *attached]
 
 
 _STATE_CODES = {
@@ -249,6 +327,15 @@ def set_reason(instance: Any, code: str, message: str, when: str) -> None:
 
     instance.state_reason = StateReason(f"{code}: {message}", code)
     instance._reason = f"{message} ({when})"
+
+
+def end_instance(backend: Any, instance: Any) -> None:
+    """Terminate an instance, and forget the tags of the disks and interfaces that go with it."""
+    parts = [*instance.nics.values(), *instance.block_device_mapping.values()]
+    ids = [getattr(part, "volume_id", None) or part.id for part in parts]
+    instance.terminate()
+    for gone in set(ids) - backend.enis.keys() - backend.volumes.keys():
+        backend.tags.pop(gone, None)
 
 
 def forget_instance(backend: Any, instance: Any) -> None:

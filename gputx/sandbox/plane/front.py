@@ -8,19 +8,23 @@ import json
 import logging
 import socket
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from gputx.sandbox.plane import emulator
 from gputx.sandbox.plane.account import EmulatedAccount
+from gputx.sandbox.plane.calllog import LoggedCall
 from gputx.sandbox.plane.calls import Call, presigned_window, read_call
 from gputx.sandbox.plane.control import PREFIX, Control
+from gputx.sandbox.plane.signals import Striker
 from gputx.sandbox.plane.wire import AwsError, NotEmulated, render_error
-from gputx.sandbox.rules import Fault
+from gputx.sandbox.rules import Fault, Signal
 
 log = logging.getLogger(__name__)
 
 StartResponse = Callable[..., Any]
+# Status, headers and body.
+Answer = tuple[int, list[tuple[str, str]], bytes]
 _POLL_SECONDS = 0.05
 # Paths under which moto would answer what no AWS endpoint does: its reset button, a metadata service for all.
 _MOTO_S_OWN = ("/moto-api", "/latest/meta-data/", "/latest/api/")
@@ -29,7 +33,7 @@ _LONGEST_POLL_SECONDS = 20.0
 
 
 class Dropped(ConnectionResetError):  # noqa: N818 - it is an ending, not an error
-    """A rule cut the connection; the server takes it for a client that went away."""
+    """A rule cut the connection, before or after the call's effect; the server takes it for a client that left."""
 
 
 class FrontDoor:
@@ -45,6 +49,7 @@ class FrontDoor:
         self._account = account
         self._control = control
         self._access_key = access_key
+        self._striker = Striker(account)
         # Clients sign calls to services without regions, such as IAM, for "aws-global" or us-east-1.
         self._regions = emulator.regions() | {"aws-global"}
 
@@ -55,27 +60,44 @@ class FrontDoor:
         if environ["PATH_INFO"].startswith(PREFIX):
             status, content_type, body = self._control(environ)
             return _send(environ, start_response, status, content_type, body)
-        began = time.monotonic()
-        call = None
         try:
             call = _understand(environ)
-            self._authenticate(call)
-            status, headers, body = self._serve(call, environ)
         except AwsError as error:
             unread = "json" if "HTTP_X_AMZ_TARGET" in environ else "ec2"
-            service = call.service if call else unread
-            content_type, body = render_error(service, error, form=call is not None and call.form)
-            status = error.status
-            headers = [("Content-Type", content_type), ("x-amzn-errortype", error.code)]
-            log.info("%s %s → %d %s", service, call.action if call else "?", status, error)
+            log.info("%s ? → %d %s", unread, error.status, error)
+            return _send_with(environ, start_response, *_refusal(unread, error, form=False))
+        entry = self._account.calls.begin(call, self._account.clock.time())
+        try:
+            answer, signal = self._log(call, entry, environ)
         except Dropped:
-            log.info("%s %s → connection cut by rule", call and call.service, call and call.action)
             _cut(environ)
             raise
-        else:
-            took = (time.monotonic() - began) * 1000
-            log.info("%s %s → %d in %.0f ms", call.service, call.action, status, took)
-        return _send_with(environ, start_response, status, headers, body)
+        pieces = _send_with(environ, start_response, *answer)
+        return pieces if signal is None else self._and_then(pieces, signal, entry)
+
+    def _log(self, call: Call, entry: LoggedCall, environ: dict[str, Any]) -> tuple[Answer, Signal | None]:
+        """Answer a call and put down how."""
+        began = time.monotonic()
+        try:
+            answer, signal = self._answer(call, entry, environ)
+            entry.answered(*answer)
+        except Dropped as cut:
+            entry.outcome = f"cut {cut}"
+            log.info("%s %s → connection cut by rule", call.service, call.action)
+            raise
+        finally:
+            self._account.calls.end(entry, self._account.clock.time())
+        took = (time.monotonic() - began) * 1000
+        log.info("%s %s → %d in %.0f ms", call.service, call.action, answer[0], took)
+        return answer, signal
+
+    def _and_then(self, pieces: list[bytes], signal: Signal, entry: LoggedCall) -> Iterator[bytes]:
+        """Give a signal once all of the answer is on the wire, or nobody takes it."""
+        try:
+            # The server asks for the next piece when the last one was handed to the socket.
+            yield from pieces
+        finally:
+            self._striker.strike(signal, entry)
 
     def _authenticate(self, call: Call) -> None:
         if call.access_key is None:
@@ -98,28 +120,53 @@ class FrontDoor:
             if self._account.clock.time() > self._account.on_the_clock(signed_at) + seconds:
                 raise AwsError("AccessDenied", "Request has expired", 403)
 
-    def _serve(self, call: Call, environ: dict[str, Any]) -> tuple[int, list[tuple[str, str]], bytes]:
-        fault = self._account.rules.fault(call.service, call.action, self._account.facets(call))
-        if fault:
-            self._before(fault)
+    def _answer(self, call: Call, entry: LoggedCall, environ: dict[str, Any]) -> tuple[Answer, Signal | None]:
+        """The answer to a call, under all the rules that fit it, and the signal that is to follow it.
+
+        Raises:
+            Dropped: there is to be no answer.
+        """
+        fault = signal = answer = None
+        try:
+            self._authenticate(call)
+            facets = self._account.facets(call)
+            fault = self._account.rules.fault(call.service, call.action, facets)
+            # What a guest fetches by a presigned address is no call of the client's.
+            signal = None if call.presigned else self._account.rules.signal(call.service, call.action, facets)
+            self._hold(fault, signal)
+            if signal and signal.at == "before":
+                self._striker.strike(signal, entry)
+            if not _cuts("before", fault, signal):
+                answer = self._carry_out(call, fault, entry, environ)
+        except AwsError as error:
+            log.info("%s %s: %s", call.service, call.action, error)
+            answer = _refusal(call.service, error, form=call.form)
+        finally:
+            entry.carried_out = True
+        unanswered = answer is None or _cuts("after", fault, signal)
+        if signal and (signal.at == "after" or (signal.at == "response" and unanswered)):
+            self._striker.strike(signal, entry)
+        if answer is None or unanswered:
+            raise Dropped("before" if answer is None else "after")
+        return answer, signal if signal and signal.at == "response" else None
+
+    def _hold(self, *rules: Fault | Signal | None) -> None:
+        """Wait as long as the rules say."""
+        for rule in rules:
+            if rule and rule.delay:
+                self._account.clock.sleep(rule.delay)
+
+    def _carry_out(self, call: Call, fault: Fault | None, entry: LoggedCall, environ: dict[str, Any]) -> Answer:
+        if fault and fault.error:
+            raise AwsError(fault.error, fault.message, fault.status)
         deadline = self._account.clock.time() + self._long_poll(call, environ)
         while True:
-            answer = self._execute(call, environ)
+            answer = self._execute(call, entry, environ)
             if self._account.clock.time() >= deadline or b"Messages" in answer[2] or b"<Message>" in answer[2]:
                 break
             # moto would wait holding the account's lock; waiting here leaves the account to others.
             time.sleep(_POLL_SECONDS)
-        if fault and fault.drop == "after":
-            raise Dropped
         return answer
-
-    def _before(self, fault: Fault) -> None:
-        if fault.delay:
-            self._account.clock.sleep(fault.delay)
-        if fault.error:
-            raise AwsError(fault.error, fault.message, fault.status)
-        if fault.drop == "before":
-            raise Dropped
 
     def _long_poll(self, call: Call, environ: dict[str, Any]) -> float:
         """Take the wait out of an SQS receive; the seconds it asked to wait."""
@@ -130,16 +177,17 @@ class FrontDoor:
         call.body = json.dumps(call.params).encode()
         return min(wait, _LONGEST_POLL_SECONDS)
 
-    def _execute(self, call: Call, environ: dict[str, Any]) -> tuple[int, list[tuple[str, str]], bytes]:
+    def _execute(self, call: Call, entry: LoggedCall, environ: dict[str, Any]) -> Answer:
         if environ["PATH_INFO"].startswith(_MOTO_S_OWN):
             raise NotEmulated(call.service, call.action)
         with self._account.lock:
             self._account.timers.run_due()
             document = self._account.answer(call)
-            if document is not None:
-                return 200, [("Content-Type", "application/x-amz-json-1.1")], json.dumps(document).encode()
             try:
-                return _ask_moto(self._account.application, call, environ)
+                if document is not None:
+                    answer = 200, [("Content-Type", "application/x-amz-json-1.1")], json.dumps(document).encode()
+                else:
+                    answer = _ask_moto(self._account.application, call, environ)
             except AwsError:
                 raise
             except NotImplementedError as error:
@@ -147,6 +195,10 @@ class FrontDoor:
             except Exception as error:  # moto's own faults must reach the client as an answer it can read
                 log.exception("%s %s failed inside the emulator", call.service, call.action)
                 raise NotEmulated(call.service, call.action, f"it failed with {type(error).__name__}") from error
+            # Under the lock, so that nobody sees both a launch on its way and its instance.
+            entry.carried_out = True
+            entry.made(answer[2])
+            return answer
 
 
 def _understand(environ: dict[str, Any]) -> Call:
@@ -156,9 +208,17 @@ def _understand(environ: dict[str, Any]) -> Call:
         raise AwsError("SerializationException", f"The request can't be read: {error}") from error
 
 
-def _ask_moto(
-    application: Callable[..., Any], call: Call, environ: dict[str, Any]
-) -> tuple[int, list[tuple[str, str]], bytes]:
+def _cuts(phase: str, fault: Fault | None, signal: Signal | None) -> bool:
+    """Whether a rule cuts the connection ``before`` or ``after`` the call's effect."""
+    return bool((fault and fault.drop == phase) or (signal and signal.kills and signal.at == phase))
+
+
+def _refusal(service: str, error: AwsError, *, form: bool) -> Answer:
+    content_type, body = render_error(service, error, form=form)
+    return error.status, [("Content-Type", content_type), ("x-amzn-errortype", error.code)], body
+
+
+def _ask_moto(application: Callable[..., Any], call: Call, environ: dict[str, Any]) -> Answer:
     answered: list[tuple[str, list[tuple[str, str]]]] = []
 
     def start_response(status: str, headers: list[tuple[str, str]], _error: object = None) -> Callable[..., None]:

@@ -61,7 +61,7 @@ class GroupActions:
         machine.instance.security_groups = groups
         machine.groups = tuple(group.id for group in groups)
         for interface in machine.instance.nics.values():
-            interface._group_set = []  # moto shows these beside its instance's
+            interface._group_set = list(groups)  # moto shows these beside its instance's, and filters by them
         return None
 
     def _find(self, backend: Any, params: dict[str, Any]) -> Any:

@@ -14,7 +14,6 @@ from gputx.sandbox.plane.emulator import Ec2Call
 from gputx.sandbox.plane.filters import instance_passes, status_passes
 from gputx.sandbox.plane.machine import Machine
 from gputx.sandbox.plane.machines import Machines
-from gputx.sandbox.plane.orders import check_tag_keys
 from gputx.sandbox.plane.supply import Supply
 from gputx.sandbox.plane.wire import AwsError, DryRun, decode_page, encode_page
 
@@ -58,6 +57,14 @@ class InstanceActions:
 
     def terminate_instances(self, call: Ec2Call) -> dict[str, Any]:
         """TerminateInstances: one id that does not exist, and none of them is terminated."""
+        return {"TerminatingInstances": self.terminate(call.params, call.backend)}
+
+    def terminate(self, params: dict[str, Any], backend: Any) -> list[dict[str, Any]]:
+        """What TerminateInstances does, whoever asks for it; returns each instance's change of state.
+
+        Raises:
+            AwsError: with the code AWS would answer.
+        """
 
         def check(machines: list[Machine]) -> None:
             for machine in machines:
@@ -68,10 +75,10 @@ class InstanceActions:
                         "instance attribute and try again.",
                     )
 
-        return {"TerminatingInstances": self._change(call, self._machines.terminate, check)}
+        return self._change(params, backend, self._machines.terminate, check)
 
     def stop_instances(self, call: Ec2Call) -> dict[str, Any]:
-        return {"StoppingInstances": self._change(call, self._machines.stop)}
+        return {"StoppingInstances": self._change(call.params, call.backend, self._machines.stop)}
 
     def start_instances(self, call: Ec2Call) -> dict[str, Any]:
         """StartInstances: what was stopped has to find room under the quota and in its pool again."""
@@ -79,10 +86,10 @@ class InstanceActions:
         def check(machines: list[Machine]) -> None:
             self._supply.check_restart(call.backend, [machine for machine in machines if machine.state == "stopped"])
 
-        return {"StartingInstances": self._change(call, self._machines.start, check)}
+        return {"StartingInstances": self._change(call.params, call.backend, self._machines.start, check)}
 
     def reboot_instances(self, call: Ec2Call) -> None:
-        self._change(call, self._machines.reboot)
+        self._change(call.params, call.backend, self._machines.reboot)
 
     def get_console_output(self, call: Ec2Call) -> dict[str, Any]:
         """GetConsoleOutput: what the guest has written so far."""
@@ -93,18 +100,19 @@ class InstanceActions:
 
     def _change(
         self,
-        call: Ec2Call,
+        params: dict[str, Any],
+        backend: Any,
         change: Callable[[Machine], None],
         check: Callable[[list[Machine]], None] | None = None,
     ) -> list[dict[str, Any]]:
         """Apply ``change`` to each instance named, once all of them are known to exist."""
-        ids = call.params.get("InstanceIds") or []
+        ids = params.get("InstanceIds") or []
         if not ids:
             raise AwsError("MissingParameter", "The request must contain the parameter InstanceId")
-        machines = [self._machines.get(instance_id, call.backend) for instance_id in ids]
+        machines = [self._machines.get(instance_id, backend) for instance_id in ids]
         if check:
             check(machines)
-        if call.params.get("DryRun"):
+        if params.get("DryRun"):
             raise DryRun
         changes = []
         for machine in machines:
@@ -118,14 +126,6 @@ class InstanceActions:
                 }
             )
         return changes
-
-    def create_tags(self, call: Ec2Call) -> None:
-        """CreateTags: moto tags instances that do not exist."""
-        check_tag_keys(tag["Key"] for tag in call.params.get("Tags") or [])
-        for resource_id in call.params.get("Resources") or []:
-            if resource_id.startswith("i-"):
-                self._machines.get(resource_id, call.backend)
-        call.to_moto()
 
     def _select(self, call: Ec2Call, passes: Callable[[Machine, str, list[str]], bool]) -> list[Machine]:
         """The instances this call may see: visible yet, named if any are named, through every filter."""

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from gputx.sandbox.clock import SandboxClock
@@ -16,16 +13,10 @@ from gputx.sandbox.plane.machines import Machines
 from gputx.sandbox.plane.orders import Order, read_order, zone_asked_for
 from gputx.sandbox.plane.spot import SpotRequests
 from gputx.sandbox.plane.supply import Supply
+from gputx.sandbox.plane.templates import apply_template
+from gputx.sandbox.plane.tokens import Tokens, fingerprint_of
 from gputx.sandbox.plane.wire import AwsError, DryRun
 from gputx.sandbox.rulebook import RuleBook
-
-
-@dataclass(frozen=True)
-class _Remembered:
-    """What a client token was used for."""
-
-    fingerprint: str
-    reservation: Any
 
 
 class Launches:
@@ -39,7 +30,7 @@ class Launches:
         self._machines = machines
         self._spot = spot
         self._supply = supply
-        self._tokens: dict[tuple[str, str, str], _Remembered] = {}
+        self._tokens = Tokens()
 
     def run_instances(self, call: Ec2Call) -> Any:
         """The reservation, as moto has it.
@@ -47,17 +38,33 @@ class Launches:
         Raises:
             AwsError: with the code AWS would answer.
         """
-        fingerprint = _fingerprint(call.params)
+        fingerprint = fingerprint_of(call.params)
         token = call.params.get("ClientToken") or ""
         # A token holds for one zone: the same token with another zone launches again.
-        key = (call.region, zone_asked_for(call), token)
+        scope = (call.region, zone_asked_for(call))
         dry = bool(call.params.get("DryRun"))
-        if token and not dry and (remembered := self._tokens.get(key)):
+        if not dry and (remembered := self._tokens.recall(scope, token, fingerprint)):
             # Before anything in the request is judged: what it names may be gone since the first launch.
-            return self._replay(remembered, fingerprint)
+            return self._replay(remembered)
+        marks = apply_template(call)
         order = read_order(call, self._machines.disks)
         if dry:
             raise DryRun
+        reservation = self.launch(call, order, token, marks)
+        self._tokens.keep(scope, token, fingerprint, reservation)
+        return reservation
+
+    def launch(self, call: Ec2Call, order: Order, token: str, marks: dict[str, str]) -> Any:
+        """Carry out an order, as far as quota and capacity go; returns the reservation.
+
+        Args:
+            call: the RunInstances request that the order was read from.
+            token: what the instances are described with.
+            marks: tags that only AWS may give.
+
+        Raises:
+            AwsError: with the code AWS would answer.
+        """
         count = self._supply.affordable(call.backend, order.market, order.instance_type, order.most)
         if count < order.least:
             raise self._supply.over_quota(order.market)
@@ -65,25 +72,17 @@ class Launches:
         self._check_price(order, zone)
         # moto launches MinCount; AWS launches as many as it can, up to MaxCount.
         call.params["MinCount"] = count
-        reservation = self._launch(call, order, zone, token)
-        if token:
-            self._tokens[key] = _Remembered(fingerprint, reservation)
-        return reservation
+        return self._launch(call, order, zone, token, marks)
 
-    def _replay(self, remembered: _Remembered, fingerprint: str) -> Any:
-        if remembered.fingerprint != fingerprint:
-            raise AwsError(
-                "IdempotentParameterMismatch",
-                "Arguments on this idempotent request are inconsistent with arguments used in previous request(s).",
-            )
-        states = {self._machines.get(instance.id).state for instance in remembered.reservation.instances}
+    def _replay(self, reservation: Any) -> Any:
+        states = {self._machines.get(instance.id).state for instance in reservation.instances}
         if states <= {"shutting-down", "terminated"}:
             raise AwsError(
                 "IdempotentInstanceTerminated",
                 "The client token you have provided is associated with an instance that has been terminated. "
                 "Please use a different client token.",
             )
-        return remembered.reservation
+        return reservation
 
     def _check_price(self, order: Order, zone: str) -> None:
         price = catalog.spot_price(order.instance_type, order.vcpus, zone, self._clock.time())
@@ -94,7 +93,7 @@ class Launches:
                 f"request fulfillment price of {price:g}.",
             )
 
-    def _launch(self, call: Ec2Call, order: Order, zone: str, token: str) -> Any:
+    def _launch(self, call: Ec2Call, order: Order, zone: str, token: str, marks: dict[str, str]) -> Any:
         call.params.setdefault("Placement", {})["AvailabilityZone"] = zone
         reservation = call.to_moto()
         now = self._clock.time()
@@ -102,6 +101,7 @@ class Launches:
         tags = {spec["ResourceType"]: spec.get("Tags", []) for spec in call.params.get("TagSpecifications") or []}
         for instance in reservation.instances:
             _settle_groups(call.backend, instance)
+            instance.add_tags(marks)
             for interface in instance.nics.values():
                 # AWS deletes what it made for the launch along with the instance.
                 interface.delete_on_termination = True
@@ -130,12 +130,6 @@ class Launches:
 
 def _as_dict(tags: list[dict[str, str]]) -> dict[str, str]:
     return {tag["Key"]: tag.get("Value", "") for tag in tags}
-
-
-def _fingerprint(params: dict[str, Any]) -> str:
-    """What has to be the same when a token is used again."""
-    rest = {name: value for name, value in params.items() if name not in ("ClientToken", "DryRun")}
-    return hashlib.sha256(json.dumps(rest, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def _settle_groups(backend: Any, instance: Any) -> None:

@@ -25,6 +25,8 @@ class Machine:
         public_key: of the key pair at the launch: deleting the pair afterwards locks nobody out.
         address: the public address it has or last had.
         visible_at: when Describe begins to show it.
+        copies: one for each copy being made of its disk; set once that is done.
+        restarting: held by whoever has it down for a reboot.
     """
 
     instance: Any
@@ -44,6 +46,8 @@ class Machine:
     halted: bool = False
     ending: threading.Thread | None = None
     next_state: Timer | None = None
+    copies: list[threading.Event] = field(default_factory=list)
+    restarting: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def id(self) -> str:

@@ -6,6 +6,7 @@ import json
 import logging
 import re
 import threading
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -45,9 +46,18 @@ class Machines:
         self._lock = lock
         self._machines: dict[str, Machine] = {}
         self.disks: dict[str, Path] = {}
+        self._watchers: list[Callable[[Machine], None]] = []
+
+    def watch(self, ending: Callable[[Machine], None]) -> None:
+        """Have ``ending`` called with every instance that begins to stop or to end."""
+        self._watchers.append(ending)
 
     def all(self) -> list[Machine]:
         return list(self._machines.values())
+
+    def find(self, instance_id: str) -> Machine | None:
+        """An instance there is or ever was; None if there never was one of that id."""
+        return self._machines.get(instance_id)
 
     def get(self, instance_id: str, backend: Any = None) -> Machine:
         """An instance that Describe could still show, lag or not; in the region of ``backend``, if given.
@@ -117,22 +127,29 @@ class Machines:
         self._enter(machine, "pending", now)
         self._plan(machine, now + self._rules.value("pending"), lambda due: self._run(machine, due, first=False))
 
-    def reboot(self, machine: Machine) -> None:
+    def reboot(self, machine: Machine, while_down: Callable[[], None] | None = None) -> None:
         """Restart the guest; the instance stays running.
+
+        Args:
+            while_down: called from a thread between the guest's end and its start.
 
         Raises:
             AwsError: IncorrectInstanceState.
         """
         if machine.state != "running":
             raise _incorrect_state(machine, "rebooted")
-        old = machine.guest
 
         def restart() -> None:
-            if old:
-                old.shutdown()
-                old.join()
+            with machine.restarting:
+                old = machine.guest
+                if old:
+                    old.shutdown()
+                    old.join()
+                if while_down:
+                    while_down()
             with self._lock:
-                if machine.state == "running":
+                # Another restart may have started it again: two guests would be waiting for each other's disk.
+                if machine.state == "running" and machine.guest is old:
                     self._boot(machine, None)
 
         threading.Thread(target=restart, name=f"reboot-{machine.id}", daemon=True).start()
@@ -162,6 +179,8 @@ class Machines:
 
     def _run(self, machine: Machine, due: float, *, first: bool) -> None:
         self._enter(machine, "running", due)
+        if first and self._rules.withholds_user_data(machine.facets):
+            machine.user_data = b""
         self._boot(machine, self.disks[machine.instance.image_id] if first else None)
         for rule in self._rules.interruptions():
             self._plan_interruption(machine, rule, due)
@@ -199,6 +218,8 @@ class Machines:
         now = self._timers.now()
         self._enter(machine, state, now)
         self._give_reason(machine, reason, now)
+        for ending in self._watchers:
+            ending(machine)
         if machine.guest:
             machine.guest.shutdown()
             machine.ending = threading.Thread(target=machine.guest.join, name=f"end-{machine.id}", daemon=True)
@@ -210,14 +231,19 @@ class Machines:
             # An instance is not gone before everything that ran on it is.
             machine.ending.join(_GUEST_END_SECONDS)
             if machine.ending.is_alive():
-                self._plan(machine, self._timers.now() + 0.1, lambda due: self._ended(machine, reason, due))
+                machine.next_state = self._timers.later(0.1, lambda due: self._ended(machine, reason, due))
                 return
             machine.ending = None
+        if any(not taken.wait(_GUEST_END_SECONDS) for taken in machine.copies):
+            # Its disk is being copied, and stays until that is done.
+            machine.next_state = self._timers.later(0.1, lambda due: self._ended(machine, reason, due))
+            return
+        machine.copies.clear()
         if machine.state == "stopping":
             machine.instance.stop()
             self._enter(machine, "stopped", due)
         else:
-            machine.instance.terminate()
+            emulator.end_instance(machine.backend, machine.instance)
             self._enter(machine, "terminated", due)
             machine.instance.security_groups = []
             self._timers.at(

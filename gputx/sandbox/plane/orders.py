@@ -40,15 +40,13 @@ def read_order(call: Ec2Call, disks: Container[str]) -> Order:
     """Understand a RunInstances request, in the order in which EC2 finds fault.
 
     Args:
-        call: its parameters are completed with the defaults that moto does not know.
+        call: its launch template is applied; its parameters are completed with the defaults that moto does not know.
         disks: ids of the images that can boot here.
 
     Raises:
         AwsError: with the code AWS would answer.
     """
     params, backend = call.params, call.backend
-    if params.get("LaunchTemplate"):
-        raise NotEmulated("ec2", "RunInstances", "with a launch template")
     least, most = _counts(params)
     if len(params.get("ClientToken") or "") > _TOKEN_CHARACTERS:
         raise AwsError("InvalidParameterValue", f"Client token must not exceed {_TOKEN_CHARACTERS} characters")

@@ -81,6 +81,8 @@ def complete_disks(image: Any, params: dict[str, Any]) -> None:
         disk.setdefault("DeleteOnTermination", True)
         if device.get("DeviceName") == root["DeviceName"]:
             disk.setdefault("VolumeType", root["Ebs"]["VolumeType"])
+            # What is encrypted in the snapshot can't be had otherwise.
+            disk["Encrypted"] = bool(disk.get("Encrypted") or root["Ebs"]["Encrypted"])
             _check_root_size(disk.setdefault("VolumeSize", root["Ebs"]["VolumeSize"]), root["Ebs"])
         kind = disk.get("VolumeType")
         if kind is not None and kind not in _VOLUME_TYPES:

@@ -46,6 +46,11 @@ class SpotRequest:
             self.state = "closed"
         self.status = status
 
+    def cancel(self) -> None:
+        """No longer wanted; the instance goes on running, as AWS leaves it."""
+        if self.state == "active":
+            self.state, self.status = "cancelled", "request-canceled-and-instance-running"
+
     @property
     def tags(self) -> dict[str, str]:
         return dict(self.backend.tags.get(self.id, {}))
@@ -137,9 +142,7 @@ class SpotRequests:
             if request is None or request.backend is not call.backend:
                 raise _not_found(request_id)
         for request_id in wanted:
-            request = self._requests[request_id]
-            if request.state == "active":
-                request.state, request.status = "cancelled", "request-canceled-and-instance-running"
+            self._requests[request_id].cancel()
         cancelled = [{"SpotInstanceRequestId": i, "State": self._requests[i].state} for i in wanted]
         return {"CancelledSpotInstanceRequests": cancelled}
 

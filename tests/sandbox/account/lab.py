@@ -138,6 +138,11 @@ class Lab:
     def empty(self) -> None:
         """End every instance and delete what tests make, so that each test finds the account as furnished."""
         self.account.clear_rules()
+        fleets = [row["fleet_id"] for row in self.account.table()["fleets"] if row["state"] == "active"]
+        if fleets:
+            self.ec2.delete_fleets(FleetIds=fleets, TerminateInstances=True)
+        for template in self.ec2.describe_launch_templates()["LaunchTemplates"]:
+            self.ec2.delete_launch_template(LaunchTemplateId=template["LaunchTemplateId"])
         for row in self.account.table()["instances"]:
             if row["live"]:
                 self.ec2.terminate_instances(InstanceIds=[row["instance_id"]])

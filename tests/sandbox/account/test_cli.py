@@ -86,6 +86,20 @@ def test_exports_lead_boto3_here_whatever_the_shell_had_before(lab: Lab, monkeyp
     assert (shell.stdout.strip(), shell.stderr) == (lab.image, "")
 
 
+def test_a_signal_says_what_it_reached(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GPUTX_SANDBOX_DIR", str(lab.account.state_dir))
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as idle:
+        added = _type("rule", "DescribeRegions", "signal=KILL", f"pid={idle.pid}", "at=response", "times=1")
+        assert added.exit_code == 0
+        lab.ec2.describe_regions()
+        assert idle.wait(10) == -9
+    (entry,) = json.loads(_type("rule", "list", "--json").stdout)
+    assert (entry["id"], entry["hits"]) == (added.stdout.strip(), 1)
+    assert [(reached["action"], reached["at"], reached["sent"]) for reached in entry["reached"]] == [
+        ("DescribeRegions", "response", True)
+    ]
+
+
 def test_with_none_up_nothing_is_started(empty_place: Path) -> None:
     status = _type("status", "--json")
     assert (status.exit_code, status.stdout) == (1, "")

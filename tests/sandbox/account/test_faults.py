@@ -159,7 +159,7 @@ def test_only_loopback_is_listened_on(lab: Lab) -> None:
 @pytest.mark.parametrize(
     ("service", "call", "arguments"),
     [
-        ("ec2", "create_image", {"InstanceId": "i-0123456789abcdef0", "Name": "snap"}),
+        ("ec2", "request_spot_instances", {}),
         ("ec2", "get_instance_types_from_instance_requirements", None),
         (
             "iam",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import threading
 import time
 from pathlib import Path
@@ -14,8 +15,9 @@ from hypothesis import strategies as st
 from gputx.clock import Stop
 from gputx.errors import InputError, InterruptedBySignal
 from gputx.sandbox.clock import SandboxClock, read_offset, write_offset
+from gputx.sandbox.grammar import parse
 from gputx.sandbox.rulebook import RuleBook
-from gputx.sandbox.rules import Fault, Interruption, NoCapacity, Setting, parse
+from gputx.sandbox.rules import Fault, Interruption, NoCapacity, Setting, Signal
 from gputx.sandbox.timers import Timers
 from gputx.units import parse_duration
 
@@ -80,12 +82,34 @@ def test_the_other_kinds() -> None:
         "lag",
         "lag 1s 2s",
         "pending soon",
+        "RunInstances signal=INT",
+        "RunInstances signal=INT pid=7",
+        "RunInstances signal=INT at=before",
+        "RunInstances signal=INT pid=7 at=once",
+        "RunInstances signal=LOUD pid=7 at=after",
+        "RunInstances signal=INT, pid=7 at=after",
+        "RunInstances signal=INT pid=0 at=after",
+        "RunInstances signal=INT pid=1 at=after",
+        "RunInstances signal=INT pid=-7 at=after",
+        "RunInstances signal=INT pid=7 at=after error=X",
+        "RunInstances signal=INT pid=7 at=after drop=after",
+        "RunInstances signal=INT pid=7 at=after gap=soon",
+        "no-user-data after=3s",
     ],
 )
 def test_what_is_no_rule_is_refused_with_a_hint(text: str) -> None:
     with pytest.raises(InputError) as caught:
         parse(text)
     assert caught.value.hint
+
+
+def test_a_signal_says_whom_when_and_how_often() -> None:
+    rule = parse("s3:Put* signal=INT,sigterm,KILL pid=4711 at=response gap=50ms delay=2s skip=3 times=1")
+    assert isinstance(rule, Signal)
+    assert (rule.service, rule.action, rule.pid, rule.at) == ("s3", "Put*", 4711, "response")
+    assert rule.signals == (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
+    assert (rule.gap, rule.delay, rule.skip, rule.times, rule.kills) == (0.05, 2.0, 3, 1, False)
+    assert rule.as_dict()["reached"] == []
 
 
 @given(st.text(max_size=60))

@@ -102,13 +102,7 @@ def test_a_dry_run_changes_nothing(lab: Lab) -> None:
     assert after["key_pairs"] == []
     absent = lambda: lab.ec2.terminate_instances(InstanceIds=["i-0123456789abcdef0"], DryRun=True)  # noqa: E731
     assert error_of(absent)[0] == "InvalidInstanceID.NotFound"
-    assert error_of(lambda: lab.ec2.create_fleet(**_FLEET, DryRun=True))[0] == "NotEmulated"
-
-
-_FLEET: dict[str, Any] = {
-    "LaunchTemplateConfigs": [],
-    "TargetCapacitySpecification": {"TotalTargetCapacity": 1},
-}
+    assert error_of(lambda: lab.ec2.request_spot_instances(DryRun=True))[0] == "NotEmulated"
 
 
 def test_all_that_is_dated_is_dated_by_the_sandbox_s_clock(lab: Lab) -> None:
