@@ -51,11 +51,12 @@ else
   shutdown -P +$(( (left + 59) / 60 ))
 fi
 # The watchdog: no sign of life from the client for {grace} s, or the client is done, or the deadline has passed.
-mkdir -p -m 1777 /run/gputx
+mkdir -p /run/gputx
+chmod 1777 /run/gputx
 cat > /run/gputx-watchdog <<'END'
 idle=0 seen=
 while sleep {watch}; do
-  [ ! -e {done} ] && [ "$(date +%s)" -lt "$1" ] || break
+  {{ [ ! -e {done} ] && [ "$(date +%s)" -lt "$1" ]; }} || break
   beat=$(cat {beat} 2>/dev/null)
   if [ "$beat" = "$seen" ]; then idle=$(( idle + {watch} )); else idle=0 seen=$beat; fi
   [ "$idle" -lt {grace} ] || break
@@ -66,15 +67,14 @@ sleep 90
 poweroff -f
 echo o > /proc/sysrq-trigger
 END
-[ -d /run/systemd/system ] && systemd-run --no-block --unit=gputx-watchdog --property=DefaultDependencies=no \\
-  --property=Restart=always --property=OOMScoreAdjust=-1000 sh /run/gputx-watchdog "$end" ||
-  setsid sh /run/gputx-watchdog "$end" </dev/null >/dev/null 2>&1 &
+{{ [ -d /run/systemd/system ] && systemd-run --no-block --unit=gputx-watchdog --property=DefaultDependencies=no \\
+  --property=Restart=always --property=OOMScoreAdjust=-1000 sh /run/gputx-watchdog "$end"; }} ||
+  {{ setsid sh /run/gputx-watchdog "$end" </dev/null >/dev/null 2>&1 & }}
 """
 
 _CLOUD_CONFIG = """\
 #cloud-config
 ssh_deletekeys: true
-ssh_genkeytypes: []
 ssh_keys:
   ed25519_private: |
 {private}

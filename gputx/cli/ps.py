@@ -27,9 +27,7 @@ def ps(as_json: bool, **flags: Any) -> None:
 
     if settings.text("on") == "local":
         raise click.UsageError("nothing of --on local outlives its command; use --on aws or --on sandbox")
-    found = running(
-        settings.text("on"), region=settings.text("region"), profile=settings.optional("profile"), note=say
-    )
+    found = running(settings.text("on"), region=settings.text("region"), profile=settings.optional("profile"), note=say)
     if as_json:
         rows = [
             {

@@ -12,7 +12,7 @@ import click
 from gputx import config
 from gputx.cli.options import as_json, cloud
 from gputx.cli.say import put, say
-from gputx.errors import ExitCode
+from gputx.errors import ExitCode, InterruptedBySignal
 from gputx.units import parse_duration
 
 if TYPE_CHECKING:
@@ -50,13 +50,16 @@ def reap(dry_run: bool, yes: bool, as_json: bool, quiet: bool, **flags: Any) -> 
 
 def _agreed(request: ReapRequest, where: Where, quiet: bool) -> ReapRequest:
     """Rehearse, show, ask. What is ended afterwards is no more than what was shown."""
-    from gputx.cli.render.tables import leftovers  # noqa: PLC0415 - commands load what they need when they run
+    from gputx.cli.ask import confirm  # noqa: PLC0415 - commands load what they need when they run
+    from gputx.cli.render.tables import leftovers  # noqa: PLC0415
 
     found = _reap(replace(request, dry_run=True), where, quiet)
+    if isinstance(found.ending, InterruptedBySignal):
+        raise found.ending
     if found.due:
         say(leftovers(found))
         things = f"these {len(found.due)} things" if len(found.due) > 1 else "this"
-        if not click.confirm(f"End {things}?", err=True):
+        if not confirm(f"End {things}?"):
             say("nothing was ended")
             raise click.exceptions.Exit(ExitCode.FAILED)
     return replace(request, only=found.due)

@@ -7,6 +7,7 @@
 3. The instance. Its deadline and its watchdog are in ``aws/userdata.py``; ``heart`` is what keeps them waiting.
 4. The account. A schedule (``aws/schedule.py``) that the same heart moves on.
 
-Over all of it ``gputx reap``: ``verdict`` says what may be ended of what carries our tag, ``reaper`` ends it, ``unseen``
-squares the journal with it. Nothing in here knows AWS, prints, or launches anything; docs/reliability.md has the proof.
+Over all of it ``gputx reap``: ``verdict`` says what may be ended of what carries our tag, ``reaper`` ends it,
+``unseen`` squares the journal with it. Nothing in here knows AWS, prints, or launches anything;
+docs/reliability.md has the proof.
 """

@@ -190,8 +190,9 @@ class _Errand:
             region.blind.append(Blind(region.name, "what only the journal knows", error.message))
 
     def _tell(self, thing: Leftover) -> None:
-        done = "would end" if self.request.dry_run else "ended"
-        self.story.note(f"{done} {thing.kind} {thing.id} of run {thing.run_id}")
+        # Of a rehearsal the table says as much, at the same moment.
+        if not self.request.dry_run:
+            self.story.note(f"ended {thing.kind} {thing.id} of run {thing.run_id}")
 
 
 def _agreed(verdicts: list[Verdict], only: frozenset[Named] | None) -> list[Verdict]:

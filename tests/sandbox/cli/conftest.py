@@ -7,10 +7,12 @@ whether or not a test asks for it.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from debris import Debris
 from product import Cli, leftovers
 
 from gputx import sandbox
@@ -35,3 +37,28 @@ def cli(tmp_path: Path, account: sandbox.Account) -> Iterator[Cli]:
     account.advance(60)
     left = leftovers(account.table())
     assert not left, f"left in the account: {left}"
+
+
+@pytest.fixture
+def another_machine(cli: Cli, tmp_path: Path) -> None:
+    """From now on this person works with another journal than the one that knows of the run."""
+    cli.environ["GPUTX_STATE_DIR"] = str(tmp_path / "another")
+
+
+@pytest.fixture
+def powerless_schedules(cli: Cli) -> Iterator[None]:
+    """Schedules may end nothing while the test lasts."""
+    iam = cli.boto("iam")
+    name = iam.list_role_policies(RoleName="gputx-scheduler")["PolicyNames"][0]
+    kept = iam.get_role_policy(RoleName="gputx-scheduler", PolicyName=name)["PolicyDocument"]
+    iam.delete_role_policy(RoleName="gputx-scheduler", PolicyName=name)
+    yield
+    iam.put_role_policy(RoleName="gputx-scheduler", PolicyName=name, PolicyDocument=json.dumps(kept))
+
+
+@pytest.fixture
+def debris(cli: Cli) -> Iterator[Debris]:
+    """Something to leave in the account; all of it that is gputx's is taken away again."""
+    yield Debris(cli)
+    cli.account.clear_rules()
+    cli("reap", "--yes", "--all")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -23,6 +24,8 @@ HELD_OUT = EXAMPLES / "held-out"
 ROWS = [line.split("\t") for line in (HELD_OUT / "clips.tsv").read_text(encoding="utf-8").splitlines()[1:]]
 REFERENCES = {row[0]: row[-1] for row in ROWS}
 """Reference text by file name."""
+
+CLIP = HELD_OUT / "clip01.flac"
 
 
 def wer(reference: str, text: str) -> float:
@@ -114,6 +117,54 @@ class Cli:
         if code is not None:
             assert process.returncode == code, f"exit code {process.returncode}\n{out}\n{err}"
         return Ended(process.returncode, out, err)
+
+
+def instance(cli: Cli) -> dict[str, Any]:
+    """The newest instance of the account."""
+    found: dict[str, Any] = cli.account.table()["instances"][-1]
+    return found
+
+
+def newest_call(cli: Cli) -> int:
+    """The number of the last call that the account has seen."""
+    return max((call["number"] for call in cli.account.calls()), default=0)
+
+
+def ended_itself(cli: Cli, *, within_minutes: int) -> dict[str, Any]:
+    """Turn the clock a minute at a time, with no client anywhere, until the newest instance has ended."""
+    for _ in range(within_minutes):
+        if instance(cli)["state"] in {"shutting-down", "terminated"}:
+            break
+        cli.account.advance(60)
+    cli.account.advance(30)
+    newest = instance(cli)
+    assert newest["state"] == "terminated", newest
+    return newest
+
+
+def at(moment: str, act: Callable[[subprocess.Popen[str]], object]) -> Callable[[str, subprocess.Popen[str]], None]:
+    """For :meth:`Cli.watch`: act once, at the first line that begins so."""
+    acted: list[str] = []
+
+    def on(line: str, process: subprocess.Popen[str]) -> None:
+        if line.startswith(moment) and not acted:
+            acted.append(line)
+            act(process)
+
+    return on
+
+
+def signal_at(moment: str, number: signal.Signals) -> Callable[[str, subprocess.Popen[str]], None]:
+    """For :meth:`Cli.watch`: send it once, at the first line that begins so."""
+    return at(moment, lambda process: process.send_signal(number))
+
+
+def killed(cli: Cli, moment: str = "loading the model", *options: str) -> Ended:
+    """A run whose client is killed at a moment of which nothing can be caught or cleaned up."""
+    ended = cli.watch("run", CLIP, "--bucket", "none", *options, on=signal_at(moment, signal.SIGKILL))
+    assert ended.code == -signal.SIGKILL
+    assert instance(cli)["state"] in {"pending", "running"}
+    return ended
 
 
 def descendants(pid: int) -> list[tuple[int, str]]:

@@ -73,6 +73,7 @@ def test_every_command_starts_its_help_with_an_example() -> None:
     for command in (
         "run",
         "ps",
+        "reap",
         "config show",
         "sandbox up",
         "sandbox status",

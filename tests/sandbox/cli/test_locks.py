@@ -2,90 +2,16 @@
 
 from __future__ import annotations
 
-import json
+import resource
 import signal
-import subprocess
 import time
-from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
-from product import HELD_OUT, Cli, Ended
+from product import CLIP, HELD_OUT, Cli, Ended, at, ended_itself, instance, killed, newest_call, signal_at
 
-CLIP = HELD_OUT / "clip01.flac"
 GRACE_MINUTES, SCHEDULE_MINUTES = 10, 12
-
-
-def instance(cli: Cli) -> dict[str, Any]:
-    """The newest instance of the account."""
-    found: dict[str, Any] = cli.account.table()["instances"][-1]
-    return found
-
-
-def newest_call(cli: Cli) -> int:
-    """The number of the last call that the account has seen."""
-    return max((call["number"] for call in cli.account.calls()), default=0)
-
-
-def ended_itself(cli: Cli, *, within_minutes: int) -> dict[str, Any]:
-    """Turn the clock a minute at a time, with no client anywhere, until the newest instance has ended."""
-    for _ in range(within_minutes):
-        if instance(cli)["state"] in {"shutting-down", "terminated"}:
-            break
-        cli.account.advance(60)
-    cli.account.advance(30)
-    newest = instance(cli)
-    assert newest["state"] == "terminated", newest
-    return newest
-
-
-def signal_at(moment: str, number: signal.Signals) -> Callable[[str, subprocess.Popen[str]], None]:
-    sent: list[str] = []
-
-    def on(line: str, process: subprocess.Popen[str]) -> None:
-        if line.startswith(moment) and not sent:
-            sent.append(line)
-            process.send_signal(number)
-
-    return on
-
-
-def killed(cli: Cli, moment: str = "loading the model", *options: str) -> Ended:
-    """A run whose client is killed at a moment of which nothing can be caught or cleaned up."""
-    ended = cli.watch("run", CLIP, "--bucket", "none", *options, on=signal_at(moment, signal.SIGKILL))
-    assert ended.code == -signal.SIGKILL
-    assert instance(cli)["state"] in {"pending", "running"}
-    return ended
-
-
-def at(moment: str, act: Callable[[], object]) -> Callable[[str, object], None]:
-    acted: list[str] = []
-
-    def on(line: str, _process: object) -> None:
-        if line.startswith(moment) and not acted:
-            acted.append(line)
-            act()
-
-    return on
-
-
-@pytest.fixture
-def another_machine(cli: Cli, tmp_path: Path) -> None:
-    """From now on this person works with another journal than the one that knows of the run."""
-    cli.environ["GPUTX_STATE_DIR"] = str(tmp_path / "another")
-
-
-@pytest.fixture
-def powerless_schedules(cli: Cli) -> Iterator[None]:
-    """Schedules may end nothing while the test lasts."""
-    iam = cli.boto("iam")
-    name = iam.list_role_policies(RoleName="gputx-scheduler")["PolicyNames"][0]
-    kept = iam.get_role_policy(RoleName="gputx-scheduler", PolicyName=name)["PolicyDocument"]
-    iam.delete_role_policy(RoleName="gputx-scheduler", PolicyName=name)
-    yield
-    iam.put_role_policy(RoleName="gputx-scheduler", PolicyName=name, PolicyDocument=json.dumps(kept))
 
 
 @pytest.mark.parametrize("moment", ["booting", "loading the model"])
@@ -112,7 +38,7 @@ def test_the_next_command_ends_what_a_killed_one_left(cli: Cli) -> None:
 
 def test_a_command_leaves_a_living_run_alone(cli: Cli) -> None:
     seen: list[Ended] = []
-    ended = cli.watch("run", CLIP, "--bucket", "none", on=at("loading the model", lambda: seen.append(cli("ps"))))
+    ended = cli.watch("run", CLIP, "--bucket", "none", on=at("loading the model", lambda _: seen.append(cli("ps"))))
     assert ended.code == 0
     assert "ended what" not in seen[0].err
     assert instance(cli)["instance_id"] in seen[0].out
@@ -139,7 +65,7 @@ def test_a_schedule_is_moved_on_by_a_living_client_and_taken_away_at_the_end(cli
     def beats() -> int:
         return len([call for call in cli.account.calls(since) if call["action"] == "UpdateSchedule" and call["end"]])
 
-    def live_on() -> None:
+    def live_on(_: object) -> None:
         due.append(cli.account.table()["schedules"][0]["due"])
         for heard in (1, 2, 3):
             cli.account.advance(80)
@@ -170,7 +96,7 @@ def test_an_instance_that_was_told_that_all_is_done_does_not_wait_for_aws(cli: C
     """The end can't be asked for: the watchdog has heard that everything was fetched, and ends it in seconds."""
     cli.account.add_rule("TerminateInstances error=UnauthorizedOperation")
 
-    def turn() -> None:
+    def turn(_: object) -> None:
         for _ in range(4):
             cli.account.advance(10)
 
@@ -207,7 +133,7 @@ class TestTerminationIsSeen:
     def test_expired_credentials_are_waited_for(self, cli: Cli) -> None:
         cli.account.add_rule("TerminateInstances error=ExpiredToken times=5")
         ended = cli.watch(
-            "run", CLIP, "--bucket", "none", on=at("new credentials are needed", lambda: cli.account.advance(5))
+            "run", CLIP, "--bucket", "none", on=at("new credentials are needed", lambda _: cli.account.advance(5))
         )
         assert ended.code == 0, ended.err
         assert "gputx waits for them" in ended.err
@@ -234,3 +160,28 @@ def test_a_journal_that_can_not_be_written_launches_nothing(cli: Cli, tmp_path: 
     assert "GPUTX_STATE_DIR" in ended.err
     made = {"RunInstances", "ImportKeyPair", "CreateSecurityGroup"}
     assert not made & {call["action"] for call in cli.account.calls(before)}
+
+
+@pytest.mark.parametrize("kilobytes", [4, 24, 48, 64, 96])
+def test_a_disk_that_is_full_ends_in_the_same_clean_up(cli: Cli, tmp_path: Path, kilobytes: int) -> None:
+    """No file may grow past the limit: the journal, the audio that is prepared and the text fail at some moment."""
+
+    def fill() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (kilobytes * 1024, kilobytes * 1024))
+
+    cli.environ["GPUTX_STATE_DIR"] = str(tmp_path / "state")
+    ended = cli("run", CLIP, "--bucket", "none", code=None, preexec_fn=fill)
+    assert ended.code in {1, 3}, ended.err
+    assert ended.err.count("error:") >= 1
+    live = [i for i in cli.account.table()["instances"] if i["state"] in {"pending", "running"}]
+    assert not live
+
+
+def test_stdout_that_can_not_be_written_ends_in_the_same_clean_up(cli: Cli) -> None:
+    with Path("/dev/full").open("w") as full:
+        process = cli.start("run", CLIP, "--bucket", "none", stdout=full)
+        _, err = process.communicate(timeout=120)
+    assert process.returncode == 1, err
+    assert "Traceback" not in err
+    assert "nothing left running" in err
+    assert instance(cli)["state"] in {"shutting-down", "terminated"}

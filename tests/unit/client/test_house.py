@@ -45,6 +45,7 @@ def test_help_loads_nothing_heavy() -> None:
         ["--help"],
         ["run", "--help"],
         ["ps", "--help"],
+        ["reap", "--help"],
         ["config", "show", "--help"],
         ["sandbox", "--help"],
     ):
