@@ -43,9 +43,10 @@ if [ "$left" -le 0 ]; then
   shutdown -P now
 elif [ -d /run/systemd/system ]; then
   # This early in the boot there is no logind, without which `shutdown -P +N` powers off at once. A timer of
-  # systemd's own needs neither logind nor D-Bus, and must not wait for the boot that is waiting for us.
-  systemd-run --no-block --unit=gputx-deadline --on-active="${{left}}s" --timer-property=DefaultDependencies=no \\
-    --timer-property=AccuracySec=1s systemctl poweroff ||
+  # systemd's own needs neither logind nor D-Bus. Neither it nor what it starts must wait for the boot: that is
+  # waiting for us, and may be stuck when the time comes.
+  systemd-run --no-block --unit=gputx-deadline --on-active="${{left}}s" --timer-property=AccuracySec=1s \\
+    --timer-property=DefaultDependencies=no --property=DefaultDependencies=no systemctl poweroff ||
     {{ setsid sh -c "sleep $left; systemctl poweroff || poweroff -f" </dev/null >/dev/null 2>&1 & }}
 else
   shutdown -P +$(( (left + 59) / 60 ))

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -23,6 +24,9 @@ def main() -> int:
         except (OSError, AttributeError):  # a full disk, a reader that left; None where stdout is closed
             os._exit(1)
         return 0
+    # Until a command takes its signals over, Ctrl-C ends us as TERM does: at once, and without a traceback.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     from gputx.cli.group import execute  # noqa: PLC0415 - only what is not the overview pays for click
 
     return execute()

@@ -71,7 +71,9 @@ def _reap(request: ReapRequest, where: Where, quiet: bool) -> ReapReport:
     from gputx.workflows.reap import reap as workflow  # noqa: PLC0415
 
     with show.display(quiet=quiet) as display:
-        return supervise(lambda stop: workflow(request, where, display.events, stop), on_signal=display.interrupted)
+        return supervise(
+            lambda stop: workflow(request, where, display.events, stop), on_signal=display.interrupted, last=True
+        )
 
 
 def _tell(report: ReapReport, as_json: bool) -> None:

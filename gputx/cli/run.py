@@ -56,7 +56,9 @@ def run(files: tuple[str, ...], dry_run: bool, as_json: bool, quiet: bool, **fla
         logging.basicConfig(level=logging.INFO, stream=sys.stderr)
     request, where = _request(files, settings, dry_run), _where(settings)
     with show.display(quiet=quiet) as display:
-        report = supervise(lambda stop: workflow(request, where, display.events, stop), on_signal=display.interrupted)
+        report = supervise(
+            lambda stop: workflow(request, where, display.events, stop), on_signal=display.interrupted, last=True
+        )
     try:
         if as_json:
             from gputx.workflows.documents import run_document  # noqa: PLC0415

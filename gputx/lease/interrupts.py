@@ -31,10 +31,12 @@ class _Outcome(Generic[T]):
     error: BaseException | None = None
 
 
-def supervise(work: Callable[[Stop], T], *, on_signal: Callable[[int, int], None]) -> T:
+def supervise(work: Callable[[Stop], T], *, on_signal: Callable[[int, int], None], last: bool = False) -> T:
     """Run ``work`` in a thread; turn INT, TERM and HUP into a request to stop; wait for its end.
 
-    Must be called from the main thread. The handlers that were there before are put back.
+    Must be called from the main thread. The handlers that were there before are put back; unless this is the ``last``
+    work of the process: then the next signal must not cut off the telling of how it ended, and the one after that
+    ends the process as if nobody handled it.
 
     Args:
         work: does everything, clean-up included, and looks at the stop it is given.
@@ -66,9 +68,9 @@ def supervise(work: Callable[[Stop], T], *, on_signal: Callable[[int, int], None
     # A signal that was ignored before stays ignored: nohup, and jobs in a script's background, rely on it.
     heard = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
     previous = {number: signal.signal(number, note) for number in heard}
+    count = 0
     try:
         thread.start()
-        count = 0
         while thread.is_alive():
             select.select([reader], [], [], 1.0)
             for number in _drain(reader):
@@ -81,13 +83,17 @@ def supervise(work: Callable[[Stop], T], *, on_signal: Callable[[int, int], None
         thread.join()
     finally:
         for number, handler in previous.items():
-            signal.signal(number, handler)
+            signal.signal(number, _miss_one if last else handler)
         signal.set_wakeup_fd(previous_wakeup)
         os.close(reader)
         os.close(writer)
     if outcome.error is not None:
         raise outcome.error
     return outcome.value
+
+
+def _miss_one(signum: int, _frame: FrameType | None) -> None:
+    signal.signal(signum, signal.SIG_DFL)
 
 
 def _drain(reader: int) -> bytes:

@@ -6,6 +6,8 @@ import contextlib
 import os
 import random
 import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -36,6 +38,17 @@ def test_a_signal_wakes_whatever_waits_and_carries_its_exit_code(number: signal.
     assert caught.value.exit_code == 128 + number
     assert heard == [(number, 1)]
     assert signal.getsignal(number) is before
+
+
+def test_one_more_signal_does_not_cut_off_the_last_words() -> None:
+    program = (
+        "import os, signal, sys; from gputx.lease.interrupts import supervise\n"
+        "supervise(lambda _: None, on_signal=lambda *_: None, last=True)\n"
+        "os.kill(os.getpid(), signal.SIGINT); print('told', flush=True)\n"
+        "os.kill(os.getpid(), signal.SIGINT); print('never')\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (ended.stdout, ended.stderr, ended.returncode) == ("told\n", "", -signal.SIGINT)
 
 
 def test_signals_at_random_moments_never_break_a_clean_up() -> None:
