@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test lint format bench wer overview long clean
+.PHONY: demo test lint format bench wer overview long boot-check chaos chaos-slice clean
 
 demo: $(VENV)/.demo
 	@$(BIN)/gputx run --on sandbox --output-dir build/demo examples/intervju.mp3
@@ -35,6 +35,19 @@ wer: $(VENV)/.dev
 # What takes minutes: a three-hour recording from end to end.
 long: $(VENV)/.dev
 	$(BIN)/python -m pytest -m long
+
+# User-data on a real Linux with systemd and cloud-init, under qemu: as root, 20 minutes. docs/testing.md.
+boot-check: $(VENV)/.dev
+	$(BIN)/python tools/boot/check.py
+
+# gputx killed everywhere it can be killed, over an hour; the figures go into docs/reliability.md. What was interrupted
+# goes on with: make chaos CHAOS=--resume
+chaos: $(VENV)/.dev
+	$(BIN)/python -m tests.chaos --report $(CHAOS)
+
+# A few trials of each campaign, as in every `make test`.
+chaos-slice: $(VENV)/.dev
+	$(BIN)/python -m pytest tests/chaos/test_chaos_slice.py
 
 # The text of `gputx --help`, written from the commands themselves.
 overview: $(VENV)/.dev

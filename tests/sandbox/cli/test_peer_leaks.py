@@ -18,6 +18,7 @@ from product import CLIP, Cli, Ended, at, ended_itself, instance, killed, leftov
 
 GRACE_MINUTES = 10
 HOUR = 3600.0
+TAGGED = ("spot_requests", "network_interfaces", "queues", "fleets", "images", "snapshots", "launch_templates")
 ENDED = {"cancelled", "closed", "deleted", "deleted_terminating"}
 EVA = "arn:aws:iam::123456789012:user/eva"
 
@@ -28,8 +29,8 @@ def remains(cli: Cli) -> list[str]:
     table = cli.account.table()
     tagged = [
         str(row)
-        for kind in ("spot_requests", "network_interfaces", "queues", "fleets", "images", "snapshots")
-        for row in [*table[kind], *table["launch_templates"]]
+        for kind in TAGGED
+        for row in table[kind]
         if "gputx:run" in row["tags"] and row.get("state") not in ENDED
     ]
     return [*leftovers(table), *map(str, table["schedules"]), *map(str, table["in_flight"]), *tagged]
@@ -55,12 +56,22 @@ def launches(cli: Cli, since: int) -> list[dict[str, Any]]:
     return [call for call in cli.account.calls(since) if call["action"] == "RunInstances"]
 
 
-def turning(cli: Cli, *, seconds: float, steps: int) -> Callable[[object], None]:
-    """Turn the clock in steps, so that a client that waits goes on to wait."""
+def in_turn(*reactions: Callable[[str, subprocess.Popen[str]], None]) -> Callable[[str, subprocess.Popen[str]], None]:
+    """Show each line to all of them."""
+
+    def on(line: str, process: subprocess.Popen[str]) -> None:
+        for react in reactions:
+            react(line, process)
+
+    return on
+
+
+def five_minutes(cli: Cli) -> Callable[[object], None]:
+    """Turn the clock past the time for which an end is insisted on, in steps, so that a client asks again between."""
 
     def turn(_: object) -> None:
-        for _step in range(steps):
-            cli.account.advance(seconds)
+        for _step in range(30):
+            cli.account.advance(10)
             time.sleep(0.02)
 
     return turn
@@ -93,14 +104,10 @@ class TestSkypilot:
         def fail_it(_: object) -> None:
             ec2.stop_instances(InstanceIds=[instance(cli)["instance_id"]])
 
-        fail = at("loading the model", fail_it)
-        turn = at("ending the instance", turning(cli, seconds=10, steps=30))
-
-        def on(line: str, process: subprocess.Popen[str]) -> None:
-            fail(line, process)
-            turn(line, process)
-
-        ended = cli.watch("run", CLIP, "--bucket", "none", "--market", "on-demand", on=on)
+        ended = cli.watch(
+            *("run", CLIP, "--bucket", "none", "--market", "on-demand"),
+            on=in_turn(at("loading the model", fail_it), at("ending the instance", five_minutes(cli))),
+        )
         id_ = instance(cli)["instance_id"]
         assert ended.code == 5, ended.err
         assert f"aws ec2 terminate-instances --region eu-north-1 --instance-ids {id_}" in ended.err
@@ -129,7 +136,9 @@ class TestSkypilot:
         assert ended.code == 1, ended.err
         assert "the instance ended at its deadline" in ended.err + ended.out
         assert len(launches(cli, since)) == 1
-        assert "stopped" not in instance(cli)["since"]
+        since_when = instance(cli)["since"]
+        assert "stopped" not in since_when
+        assert since_when["shutting-down"] - instance(cli)["launched"] < 32 * 60
         cli.account.advance(HOUR)
         assert not remains(cli)
 
@@ -175,13 +184,9 @@ class TestDstack:
         """
         cli.account.add_rule("no-user-data")
         cut = at("waiting for SSH", lambda _: cli.account.add_rule("* drop=before"))
-        turn = at("ending the instance", turning(cli, seconds=10, steps=30))
-
-        def on(line: str, process: subprocess.Popen[str]) -> None:
-            cut(line, process)
-            turn(line, process)
-
-        ended = cli.watch("run", CLIP, "--bucket", "none", on=on)
+        ended = cli.watch(
+            *("run", CLIP, "--bucket", "none"), on=in_turn(cut, at("ending the instance", five_minutes(cli)))
+        )
         [running] = live(cli)
         assert ended.code == 5, ended.err
         assert f"could not confirm that {running['instance_id']} has ended" in ended.err
@@ -283,13 +288,9 @@ class TestPacker:
     def test_who_may_not_look_at_an_instance_is_told_so_and_not_kept_waiting(self, cli: Cli) -> None:
         """packer #5794, where it began: the permission to see the instance's state was missing."""
         denied = at("booting", lambda _: cli.account.add_rule("DescribeInstances error=UnauthorizedOperation"))
-        turn = at("ending the instance", turning(cli, seconds=10, steps=30))
-
-        def on(line: str, process: subprocess.Popen[str]) -> None:
-            denied(line, process)
-            turn(line, process)
-
-        ended = cli.watch("run", CLIP, "--bucket", "none", on=on)
+        ended = cli.watch(
+            *("run", CLIP, "--bucket", "none"), on=in_turn(denied, at("ending the instance", five_minutes(cli)))
+        )
         assert "UnauthorizedOperation" in ended.err
         assert not live(cli)
         # That it has ended could not be seen, so it is not claimed either.

@@ -1,0 +1,69 @@
+"""The declared test decoder: an engine that sleeps and says one sentence, put into an image in place of the model.
+
+What the campaign interrupts is the life of an instance; the model itself would only cost time. No production code
+knows of it: the image's interpreter is wrapped so that ``sitecustomize`` puts a module of the engine's name where
+``import`` finds it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+WORK_SECONDS = 0.3
+"""How long the decoder takes for a file, in real time."""
+
+_SITECUSTOMIZE = f'''\
+"""A decoder that only sleeps, in place of the reference engine."""
+
+import sys
+import time
+import types
+
+
+class SleepingTranscriber:
+    device = "cpu"
+    dtype = "float32"
+
+    def transcribe(self, audio, options, *, progress=None):
+        from gputx_remote.engine.transcriber import TranscriptionInfo
+
+        seconds = len(audio) / 16000
+        info = TranscriptionInfo(options.language or "sv", round(seconds * 1000))
+        return self._segments(seconds, info, progress), info
+
+    def _segments(self, seconds, info, progress):
+        from gputx_remote.transcript import Segment
+
+        time.sleep({WORK_SECONDS})
+        info.windows = 1
+        if progress:
+            progress(seconds, seconds)
+        yield Segment(0, info.duration_ms, "det var en gång")
+
+
+engine = types.ModuleType("gputx_remote.engine.reference")
+engine.load = lambda location, *, device, batch_size, note: SleepingTranscriber()
+sys.modules[engine.__name__] = engine
+'''
+
+
+def install(images: Path) -> None:
+    """Give every image that has an interpreter the decoder in place of its model.
+
+    Args:
+        images: the sandbox's directory of images.
+
+    Raises:
+        FileNotFoundError: no image there has an interpreter.
+    """
+    interpreters = list(images.glob("*/opt/transcribe/venv/bin/python"))
+    if not interpreters:
+        raise FileNotFoundError(f"no image with an interpreter in {images}")
+    for interpreter in interpreters:
+        decoder = interpreter.parents[2] / "decoder"
+        decoder.mkdir(exist_ok=True)
+        (decoder / "sitecustomize.py").write_text(_SITECUSTOMIZE, encoding="utf-8")
+        lines = interpreter.read_text(encoding="utf-8").splitlines()
+        path = 'export PYTHONPATH="${TRANSCRIBE_ROOT:-/opt/transcribe}/decoder"'
+        if path not in lines:
+            interpreter.write_text("\n".join([*lines[:-1], path, lines[-1]]) + "\n", encoding="utf-8")
