@@ -49,6 +49,10 @@ class Clock(Protocol):
 
     def time(self) -> float: ...
 
+    def monotonic(self) -> float:
+        """Seconds that have passed, from any start: for patience, which a clock that is set must not change."""
+        ...
+
     def sleep(self, seconds: float, stop: Stop | None = None) -> None:
         """Wait until ``time()`` has moved on by ``seconds``.
 
@@ -63,6 +67,9 @@ class SystemClock:
 
     def time(self) -> float:
         return time.time()
+
+    def monotonic(self) -> float:
+        return time.monotonic()
 
     def sleep(self, seconds: float, stop: Stop | None = None) -> None:
         if stop is None:

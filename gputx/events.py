@@ -105,5 +105,11 @@ class EventStream:
                 try:
                     reader(event)
                 except Exception as error:  # noqa: BLE001 - whatever a display does, the run has to go on
-                    self.readers.remove(reader)
-                    self.failures.append(error)
+                    self.drop(reader, error)
+
+    def drop(self, reader: Reader, error: Exception) -> None:
+        """Take out a reader that has failed, be it in a thread of its own; its exception is kept in ``failures``."""
+        with self._lock:
+            if reader in self.readers:
+                self.readers.remove(reader)
+                self.failures.append(error)

@@ -216,6 +216,8 @@ class RunReport:
     phases: list[Phase] = field(default_factory=list)
     attempts: list[Attempt] = field(default_factory=list)
     instance: Instance | None = None
+    ended: list[str] = field(default_factory=list)
+    """Ids of the instances whose end was seen; also of one that nobody knew of before it was looked for."""
     image: Image | None = None
     model: str | None = None
     model_revision: str | None = None

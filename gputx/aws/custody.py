@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 
-from gputx.aws import instances, network, schedule
+from gputx.aws import instances, network, schedule, tags
 from gputx.aws.session import AwsSession
 from gputx.errors import ConfigurationError
 from gputx.models import Instance
@@ -15,13 +15,18 @@ class AccountCustody:
     """Implements ``gputx.lease.guard.Custody`` on EC2."""
 
     def __init__(self, session: AwsSession) -> None:
-        self._session = session
+        # The guard asks again by itself, and wants to know soon.
+        self._session = session.single_minded()
 
     def instances(self, run_id: str) -> Sequence[Instance]:
         return instances.find(self._session, run_id=run_id)
 
     def terminate(self, instance_id: str) -> bool:
         return instances.terminate(self._session, instance_id)
+
+    def disowned(self, instance_id: str) -> bool:
+        seen = instances.describe(self._session, instance_id)
+        return seen is not None and seen.live and not seen.tags.get(tags.RUN)
 
     def ending_command(self, instance_id: str) -> str:
         return f"aws ec2 terminate-instances --region {self._session.region} --instance-ids {instance_id}"

@@ -67,6 +67,7 @@ _TABLE: dict[Meaning, tuple[str, ...]] = {
     ),
     Meaning.CREDENTIALS: (
         "RequestExpired",
+        "RequestTimeTooSkewed",
         "ExpiredToken",
         "ExpiredTokenException",
         "InvalidClientTokenId",
@@ -99,6 +100,7 @@ _TABLE: dict[Meaning, tuple[str, ...]] = {
         "DependencyViolation",
         "IncorrectInstanceState",
         "IncorrectState",
+        "InvalidGroup.InUse",
         "InvalidNetworkInterface.InUse",
         "InvalidSnapshot.InUse",
         "VolumeInUse",
@@ -114,6 +116,9 @@ _TABLE: dict[Meaning, tuple[str, ...]] = {
 }
 _BY_CODE = {code: meaning for meaning, codes in _TABLE.items() for code in codes}
 
+_CLOCK = ("RequestExpired", "RequestTimeTooSkewed", "SignatureDoesNotMatch")
+"""A signature carries the time, and AWS takes a clock that is minutes off for an old request."""
+
 _NO_CREDENTIALS = (
     boto.NoCredentialsError,
     boto.PartialCredentialsError,
@@ -122,6 +127,8 @@ _NO_CREDENTIALS = (
     boto.ProfileNotFound,
     boto.TokenRetrievalError,
 )
+_NEVER_SENT = (boto.EndpointConnectionError, boto.ConnectTimeoutError, boto.ProxyConnectionError)
+"""No connection came about, so nothing can have taken effect."""
 _LOST = (boto.HTTPClientError, boto.ConnectionError, boto.IncompleteReadError)
 
 
@@ -171,12 +178,11 @@ def from_botocore(error: Exception, *, service: str, operation: str, place: str)
         lost = meaning is Meaning.BACK_OFF and code not in _THROTTLES and (status or 0) >= 500
         message = f"{code} from {call}: {details.get('Message', '').strip() or 'no message'}"
         return AwsError(message, code=code, meaning=meaning, lost=lost, hint=_hint(code, meaning, call))
-    if isinstance(error, boto.EndpointConnectionError):
+    if isinstance(error, _NEVER_SENT):
         return AwsError(
             f"AWS can't be reached in {place} ({call})",
-            code="EndpointConnectionError",
+            code=type(error).__name__,
             meaning=Meaning.BACK_OFF,
-            lost=True,
             hint="is there a network, and is the region's name right? `gputx config show` prints it",
         )
     if isinstance(error, _LOST):
@@ -203,6 +209,8 @@ def no_credentials(error: Exception) -> ConfigurationError:
 
 
 def _hint(code: str, meaning: Meaning, call: str) -> str | None:
+    if code in _CLOCK:
+        return "is this machine's clock right? If it is, renew your credentials (`aws sso login`)"
     if meaning is Meaning.CREDENTIALS:
         return "renew your credentials (`aws sso login`), choose others with --profile, or enable the region"
     if meaning is Meaning.WAIT_FOR_AWS:

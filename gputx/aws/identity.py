@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
@@ -10,10 +11,12 @@ from dataclasses import dataclass
 from gputx.aws.session import AwsSession
 from gputx.errors import ConfigurationError
 
+_NAMED_BY_THE_CLOCK = re.compile(r"(:assumed-role/.+)/botocore-session-\d+\Z")
+
 
 @dataclass(frozen=True)
 class Identity:
-    """The account's twelve digits and the caller's ARN."""
+    """The account's twelve digits and the caller's ARN, the same in every process of theirs (:func:`lasting`)."""
 
     account: str
     arn: str
@@ -22,7 +25,15 @@ class Identity:
 def whoami(session: AwsSession) -> Identity:
     """Raises ConfigurationError where there are no credentials, AwsError where they are refused."""
     answer = session.call("sts", "GetCallerIdentity")
-    return Identity(account=answer["Account"], arn=answer["Arn"])
+    return Identity(account=answer["Account"], arn=lasting(answer["Arn"]))
+
+
+def lasting(arn: str) -> str:
+    """The ARN without a session name that botocore made up from the time: the role itself is the caller then.
+
+    A profile that assumes a role and does not name its sessions has another one in every process.
+    """
+    return _NAMED_BY_THE_CLOCK.sub(r"\1", arn)
 
 
 def public_cidr(session: AwsSession) -> str:

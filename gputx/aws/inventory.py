@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from gputx.aws import costs, instances, removal, schedule, tags
+from gputx.aws import costs, identity, instances, removal, schedule, tags
 from gputx.aws.errors import AwsError, Meaning
 from gputx.aws.session import AwsSession
 from gputx.errors import GputxError
@@ -118,7 +118,7 @@ class Inventory:
             id=item.id,
             region=self._session.region,
             run_id=item.labels[tags.RUN],
-            owner=item.labels.get(tags.OWNER, ""),
+            owner=identity.lasting(item.labels.get(tags.OWNER, "")),
             journal=item.labels.get(tags.JOURNAL, ""),
             purpose=item.labels.get(tags.PURPOSE, ""),
             deadline=tags.time_of(item.labels, tags.DEADLINE),

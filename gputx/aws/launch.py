@@ -14,13 +14,15 @@ from typing import Any
 from gputx.aws import quotas, tags
 from gputx.aws.errors import AwsError, Meaning
 from gputx.aws.instances import find, from_description
-from gputx.aws.patience import RETRIED, patiently
+from gputx.aws.patience import patiently
 from gputx.aws.session import AwsSession
 from gputx.clock import Stop
-from gputx.errors import CapacityError
+from gputx.errors import CapacityError, ConfigurationError
 from gputx.models import Attempt, Image, Instance, Market, Pool
 
 _DISK_GB = 30
+
+_DENYING = frozenset({Meaning.NEXT_POOL, Meaning.NO_MORE_SPOT, Meaning.NO_SPOT_YET, Meaning.QUOTA})
 
 
 @dataclass(frozen=True)
@@ -157,7 +159,8 @@ def _ask(
     group made a moment ago may not be visible to the launch yet; that is asked again, too.
 
     Raises:
-        AwsError: the last answer; ``lost`` if any of the tries may have launched and no later one denied it.
+        AwsError: the last answer; ``lost`` if any of the tries may have launched and no later one denied it. A try
+            that was refused for its credentials, or never left this machine, denies nothing.
     """
     token = request["ClientToken"]
     may_exist = False
@@ -172,9 +175,15 @@ def _ask(
             may_exist = may_exist or error.lost
             if error.lost and (found := _visible(session, run_id, token)):
                 return found
-            if error.meaning in RETRIED:
+            # Only what says that there is no capacity for it denies that this token has launched.
+            if error.meaning not in _DENYING:
                 error.lost = may_exist
             raise
+        except ConfigurationError as error:
+            # There are no credentials to send it with; an earlier try may have been sent.
+            raise AwsError(
+                error.message, code="NoCredentials", meaning=Meaning.CREDENTIALS, lost=may_exist, hint=error.hint
+            ) from error
 
     return patiently(session.clock, once, stop=stop)
 

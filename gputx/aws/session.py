@@ -23,7 +23,7 @@ CHECKIP = "https://checkip.amazonaws.com"
 _PRICING_REGION = "eu-central-1"
 """The Price List API has three endpoints (us-east-1, eu-central-1, ap-south-1); each knows every region."""
 
-_CONNECT_SECONDS, _READ_SECONDS = 5, 20
+_CONNECT_SECONDS, _READ_SECONDS, _BRISK_READ_SECONDS = 5, 20, 10
 
 _S3 = {"signature_version": "s3v4", "s3": {"addressing_style": "virtual"}}
 """With "auto" a presigned address names the global host, which answers a redirect that its signature does not cover;
@@ -66,6 +66,7 @@ class AwsSession:
         """On loopback, so that no proxy is asked for the way. Nothing else may depend on it."""
         self._emulator = emulator
         self._given_up = False
+        self._attempts, self._read_seconds = 4, _READ_SECONDS
         self._lock = threading.Lock()
         self._clients: dict[tuple[str, bool], Any] = {}
         self._boto: Any = self._open(profile)
@@ -80,6 +81,13 @@ class AwsSession:
                 f"{region!r} is not an AWS region",
                 hint=f"--region takes one like eu-north-1 ({len(known)} are known)",
             )
+
+    def single_minded(self) -> AwsSession:
+        """The same, for somebody who asks again by himself: each call is tried once, and answers within seconds."""
+        there = copy.copy(self)
+        there._clients = {}
+        there._attempts, there._read_seconds = 1, _BRISK_READ_SECONDS
+        return there
 
     def elsewhere(self, region: str) -> AwsSession:
         """The same account in a region that AWS has named. What boto3 has read of its services is not read again."""
@@ -169,14 +177,14 @@ class AwsSession:
         with self._lock:
             key = (service, single_attempt)
             if key not in self._clients:
-                attempts = 1 if single_attempt else 4
+                attempts = 1 if single_attempt else self._attempts
                 client = self._boto.client(
                     service,
                     region_name=_PRICING_REGION if service == "pricing" else self.region,
                     endpoint_url=self._emulator.endpoint_url if self._emulator else None,
                     config=Config(
                         connect_timeout=_CONNECT_SECONDS,
-                        read_timeout=_READ_SECONDS,
+                        read_timeout=self._read_seconds,
                         retries={"total_max_attempts": attempts, "mode": "standard"},
                         user_agent_extra="gputx",
                         # An emulator is on loopback: no proxy knows it.

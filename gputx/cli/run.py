@@ -49,13 +49,14 @@ def run(files: tuple[str, ...], dry_run: bool, as_json: bool, quiet: bool, **fla
     """
     settings = config.load(flags)
     from gputx.cli.render import receipt, show  # noqa: PLC0415 - commands load what they need when they run
+    from gputx.cli.render.log import LogLines  # noqa: PLC0415
     from gputx.lease.interrupts import supervise  # noqa: PLC0415
     from gputx.workflows.run import run as workflow  # noqa: PLC0415
 
-    if "--debug" in sys.argv:
-        logging.basicConfig(level=logging.INFO, stream=sys.stderr)
     request, where = _request(files, settings, dry_run), _where(settings)
     with show.display(quiet=quiet) as display:
+        if "--debug" in sys.argv:
+            logging.basicConfig(level=logging.INFO, handlers=[LogLines(display.say)])
         report = supervise(
             lambda stop: workflow(request, where, display.events, stop), on_signal=display.interrupted, last=True
         )

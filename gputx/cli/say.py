@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
+from typing import TextIO
 
 import click
 
@@ -34,12 +36,24 @@ def put(text: str) -> None:
         raise OutputError(f"the result could not be written to stdout: {error.strerror}") from None
 
 
-def say(text: str) -> None:
-    """One line to stderr. A closed pipe or terminal is replaced by nothing, once, and never raises."""
+def say(text: str, *, file: TextIO | None = None) -> None:
+    """One line to stderr, or to ``file``, which is :func:`apart`. Never raises.
+
+    A closed pipe or terminal is replaced by nothing, once.
+    """
     try:
-        click.echo(text, err=True)
+        click.echo(text, file, err=True)
     except OSError:
         silence(sys.stderr.fileno())
+
+
+def apart() -> TextIO | None:
+    """stderr once more, with a buffer and a lock of its own: who is held up in writing to it holds up no one else."""
+    try:
+        descriptor = sys.stderr.fileno()
+    except (AttributeError, io.UnsupportedOperation):  # closed, or replaced by something in memory
+        return sys.stderr
+    return os.fdopen(descriptor, "w", 1, encoding=sys.stderr.encoding, errors=sys.stderr.errors, closefd=False)
 
 
 def silence(descriptor: int) -> None:

@@ -21,8 +21,10 @@ from gputx.lease.journal import Entry, State
 from gputx.lease.record import RunRecord
 from gputx.models import Attempt, Instance, Kind
 
-MARGIN_SECONDS = 120.0
-"""Past a deadline by this much a thing is overdue: clocks differ, and an instance's own deadline fires first."""
+MARGIN_SECONDS = 360.0
+"""Past a deadline by this much a thing is overdue. Its own deadline fires first; and the clocks of two machines may
+differ by the five minutes that AWS's signatures allow (IAM User Guide, "Elements of an AWS API request signature").
+"""
 
 _SAY_EVERY_SECONDS = 15.0
 
@@ -54,6 +56,9 @@ class Custody(Protocol):
 
     def terminate(self, instance_id: str) -> bool:
         """Ask for the end; True once it was seen to have begun."""
+
+    def disowned(self, instance_id: str) -> bool:
+        """Whether the account shows the instance alive and without our tag: somebody has taken it over."""
 
     def ending_command(self, instance_id: str) -> str:
         """What a person can paste to end an instance by hand. Asks nobody."""
@@ -101,6 +106,7 @@ class Guard:
         self._ended: list[str] = []
         self._unanswered: set[str] = set()
         self._expired = False
+        self._troubled = False
         self._last_failure = "its end was not seen"
         self.terminated: list[str] = []
         """Ids of those that had not begun to end by themselves."""
@@ -197,16 +203,15 @@ class Guard:
         """
         if not self._armed:
             return
-        give_up = self._clock.time() + self._patience.end
         if self._launched_any:
-            # Once, and on: a key that can't be deleted must not use up the time in which the instance is ended.
+            # Once, and on: neither a key that can't be deleted nor an account that can't be searched may use up the
+            # time in which what is known is ended.
             self._once(self._delete_key)
+            give_up = self._clock.monotonic() + self._patience.end
+            self._end_known(self._once, [id_ for id_, instance in self._known.items() if instance is not None])
             looked = self._look_for_lost_launches(give_up)
-            for id_ in [id_ for id_ in self._known if id_ not in self._ended]:
-                if self._insist(give_up, partial(self._terminate, id_)):
-                    self.terminated.append(id_)
-                    self._note_ended(id_)
-            still_open = [id_ for id_ in self._known if id_ not in self._ended]
+            self._end_known(partial(self._insist, give_up), list(self._known))
+            still_open = self._not_ended()
             if still_open or self._unanswered or not looked:
                 # The second fence, where it is free: a launch that lands late needs its group, too.
                 self._once(partial(self._custody.delete_groups, self.run_id))
@@ -227,8 +232,17 @@ class Guard:
         """Let go of the run without ending it: what the journal has open is the next process's to end."""
         self._record.close()
 
+    def _end_known(self, attempt: Callable[[Callable[[], bool]], bool], ids: Iterable[str]) -> None:
+        for id_ in ids:
+            if id_ not in self._ended and attempt(partial(self._terminate, id_)):
+                self.terminated.append(id_)
+                self._note_ended(id_)
+
+    def _not_ended(self) -> list[str]:
+        return [id_ for id_ in self._known if id_ not in self._ended]
+
     def _tidy(self, kind: Kind, step: Callable[[], bool]) -> bool:
-        if not self._insist(self._clock.time() + self._patience.tidying, step):
+        if not self._insist(self._clock.monotonic() + self._patience.tidying, step):
             return False
         self._record.gone(kind)
         self._made.discard(kind)
@@ -238,7 +252,11 @@ class Guard:
     def _terminate(self, id_: str) -> bool:
         """Free the run's group and ask for the end; an instance that has begun to end may no longer be moved."""
         instance = self._known[id_]
-        if instance is not None:
+        if instance is None and self._custody.disowned(id_):
+            self._last_failure = "its gputx tag was taken off, so it is left alone"
+            return False
+        # Where calls get lost the end itself comes first: the group is free once the instance has terminated.
+        if instance is not None and not self._troubled:
             self._once(partial(self._custody.release_group, instance))
         self._record.terminating(Kind.INSTANCE, self._tokens.get(id_, id_))
         try:
@@ -268,11 +286,11 @@ class Guard:
 
     def _look_for_lost_launches(self, give_up: float) -> bool:
         """Learn what the account shows under our tag, waiting a little where a launch got no answer."""
-        until = self._clock.time() + self._patience.lost
+        until = self._clock.monotonic() + self._patience.lost
         while True:
             if not self._insist(give_up, self._remember_visible):
                 return False
-            if not self._unanswered or self._clock.time() >= min(until, give_up):
+            if not self._unanswered or self._clock.monotonic() >= min(until, give_up):
                 break
             self._clock.sleep(1.0)
         if self._overdue:
@@ -296,11 +314,11 @@ class Guard:
         return True
 
     def _insist(self, give_up: float, step: Callable[[], bool]) -> bool:
-        """Repeat ``step`` with growing pauses until it is true; False when time is up."""
+        """Repeat ``step`` with growing pauses until it is true; False when the clock's monotonic passes ``give_up``."""
         pause = _FIRST_PAUSE
-        say_at = self._clock.time() + _SAY_EVERY_SECONDS
+        say_at = self._clock.monotonic() + _SAY_EVERY_SECONDS
         while not self._once(step):
-            now = self._clock.time()
+            now = self._clock.monotonic()
             until = give_up + (self._patience.credentials if self._expired else 0.0)
             if now + pause > until:
                 return False
@@ -315,10 +333,12 @@ class Guard:
         try:
             return step()
         except GputxError as error:
+            self._troubled = True
             self._last_failure = error.message
             if error.renewable:
                 self._renew(error)
         except Exception as error:  # noqa: BLE001 - a bug in reading an answer must not leave an instance running
+            self._troubled = True
             self._last_failure = f"{type(error).__name__}: {error}"
         return False
 

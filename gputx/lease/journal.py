@@ -220,9 +220,10 @@ class Journal:
         os.close(os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         connection = sqlite3.connect(self._file, timeout=_BUSY_SECONDS, check_same_thread=False)
         try:
-            # Where the file system can't share memory, as on NFS, SQLite stays with its rollback journal: as safe.
             connection.execute("pragma journal_mode = wal")
             connection.execute("pragma synchronous = full")
+            # On macOS an fsync alone leaves data in the disk's own cache.
+            connection.execute("pragma fullfsync = on")
             connection.executescript(_SCHEMA)
             with connection:
                 connection.execute("begin immediate")

@@ -1,23 +1,21 @@
 """Ending what was judged, in the order that leaves nothing behind.
 
 First every key pair (a launch that lands late then fails), then what runs, insisted on until it was seen ending, then
-what only clutters. A rehearsal takes the same path with a broom that moves nothing.
+what only clutters: its deletion may have to wait for what runs, and a schedule ends what could not be ended here. A
+rehearsal takes the same path with a broom that moves nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from gputx.clock import Clock, Stop
 from gputx.errors import ExitCode, GputxError, InterruptedBySignal
 from gputx.lease.guard import Patience
-from gputx.lease.verdict import Verdict
+from gputx.lease.verdict import RUNNING, Verdict
 from gputx.models import Kind, Leftover
-
-RUNNING = (Kind.FLEET, Kind.SPOT_REQUEST, Kind.INSTANCE)
-"""What costs money by the hour or may start to, in the order of its end: a fleet would replace its instances."""
 
 _TIDY = (
     Kind.SCHEDULE,
@@ -101,6 +99,8 @@ def reap(
     say: Callable[[str], None] = lambda _: None,
     stop: Stop | None = None,
     patience: Patience = PATIENCE,
+    deaf: bool = False,
+    before_clutter: Callable[[Sequence[Leftover]], Collection[str]] = lambda _: (),
 ) -> Reaped:
     """End what the verdicts say, one thing to a call. Never raises: what could not be ended is in the answer.
 
@@ -108,14 +108,18 @@ def reap(
         progress: told of each thing once its end was seen.
         say: told from time to time what stands in the way.
         stop: once requested, nothing more is asked for; what was not reached is left.
+        deaf: instances could not be looked for, so every schedule may still have one to end, and stays.
+        before_clutter: told of what has ended, once what runs has had its turn; answers with the runs of which
+            something may run all the same. Not asked in a rehearsal, or after a stop.
     """
     due = [verdict.leftover for verdict in verdicts if verdict.ends]
+    stop = stop or Stop()
     work = _Work(
         Rehearsal(broom) if dry_run else broom,
         clock=clock,
         progress=progress,
         say=say,
-        stop=stop or Stop(),
+        stop=stop,
         patience=patience,
     )
     keys = [thing for thing in due if thing.kind is Kind.KEY_PAIR]
@@ -126,9 +130,13 @@ def reap(
     work.insist([thing for thing in running if thing.kind is not Kind.INSTANCE], patience.tidying)
     work.insist([thing for thing in running if not work.has_ended(thing)], patience.end)
     alive = {thing.run_id for thing in running if not work.has_ended(thing)}
+    if not dry_run and not stop.requested:
+        alive |= set(before_clutter(work.ended))
     clutter = [thing for kind in _TIDY for thing in due if thing.kind is kind and not work.has_ended(thing)]
     for thing in clutter:
-        if thing.kind is Kind.SCHEDULE and thing.run_id in alive:
+        if thing.kind is Kind.SCHEDULE and deaf:
+            work.keep(thing, "it will end its instance, which could not be looked for")
+        elif thing.kind is Kind.SCHEDULE and thing.run_id in alive:
             work.keep(thing, "it will end what still runs")
     work.insist([thing for thing in clutter if not work.is_kept(thing)], patience.tidying)
     return Reaped(work.ended, tuple(work.left(thing) for thing in due if not work.has_ended(thing)))
@@ -195,11 +203,11 @@ class _Work:
     def insist(self, things: Sequence[Leftover], seconds: float) -> None:
         """Ask until each has ended, with growing pauses, round after round: one that is stuck holds up no other."""
         pause, longest = _FIRST_PAUSE, min(_LONGEST_PAUSE, seconds / _LEAST_ROUNDS)
-        give_up = self._clock.time() + seconds
-        say_at = self._clock.time() + _SAY_EVERY_SECONDS
+        give_up = self._clock.monotonic() + seconds
+        say_at = self._clock.monotonic() + _SAY_EVERY_SECONDS
         pending = self.attempt(things)
         while pending and not self._stop.requested:
-            now = self._clock.time()
+            now = self._clock.monotonic()
             until = give_up + (self._patience.credentials if self._expired else 0.0)
             if now + pause > until:
                 return

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from gputx.clock import Clock
+from gputx.clock import Clock, Stop
 from gputx.errors import StillRunningError
 from gputx.lease.guard import Custody, Guard, Patience
 from gputx.lease.journal import Entry, Journal
@@ -29,11 +29,13 @@ class Settled:
     Attributes:
         runs: ids of the runs of which nothing is left.
         ended: ids of instances that were ended, and what else was taken away, in words.
+        instances: the ids alone.
         open: what could not be confirmed, and stays in the journal.
     """
 
     runs: tuple[str, ...] = ()
     ended: tuple[str, ...] = ()
+    instances: tuple[str, ...] = ()
     open: tuple[StillRunningError, ...] = ()
 
 
@@ -47,17 +49,24 @@ def settle(
     run_id: str | None = None,
     patience: Patience = BESIDE_OTHER_WORK,
     say: Callable[[str], None] = lambda _: None,
+    stop: Stop | None = None,
 ) -> Settled:
     """End what the journal has open in one region of one account and nobody holds; of one run where given.
+
+    Args:
+        stop: once requested, no further run is begun with.
 
     Raises:
         ConfigurationError: the journal can't be used.
     """
     runs: list[str] = []
     ended: list[str] = []
+    instances: list[str] = []
     still_open: list[StillRunningError] = []
     unfinished = sorted(journal.unfinished(account, region, run_id), key=_run)
     for run, _ in groupby(unfinished, key=_run):
+        if stop is not None and stop.requested:
+            break
         record = _take(journal, account, region, run, say)
         if record is None:
             continue
@@ -72,10 +81,11 @@ def settle(
             still_open.append(error)
         finally:
             ended.extend(guard.terminated)
+            instances.extend(guard.terminated)
             if guard.tidied:
                 ended.append(f"the {_joined(guard.tidied)} of run {run}")
             record.close()
-    return Settled(tuple(runs), tuple(ended), tuple(still_open))
+    return Settled(tuple(runs), tuple(ended), tuple(instances), tuple(still_open))
 
 
 def _take(journal: Journal, account: str, region: str, run: str, say: Callable[[str], None]) -> RunRecord | None:

@@ -74,6 +74,7 @@ def end_unseen(
     clock: Clock,
     patience: Patience,
     dry_run: bool = False,
+    only_launches: bool = False,
     say: Callable[[str], None] = lambda _: None,
 ) -> list[Unseen]:
     """Settle the runs that the journal has open here, nobody holds, and the policy and the verdicts would end.
@@ -81,6 +82,7 @@ def end_unseen(
     Args:
         verdicts: on what was found by tag; what ended of it is in the journal already.
         tag: a thing that does not carry it is not touched.
+        only_launches: leave the runs alone that have no launch open.
 
     Raises:
         ConfigurationError: the journal can't be used.
@@ -93,6 +95,8 @@ def end_unseen(
     for run_id, lines in groupby(unfinished, key=lambda entry: entry.run_id):
         entries = list(lines)
         if run_id in kept or not _wanted(run_id, entries, policy) or journal.held(run_id):
+            continue
+        if only_launches and not any(_is_launch(entry) for entry in entries):
             continue
         bare = [entry for entry in entries if _lost_its_tag(entry, sight, tag)]
         told.extend(_untagged(entry, region, sight) for entry in bare)
@@ -112,7 +116,9 @@ def end_unseen(
             patience=_no_longer_than_helps(patience, entries, policy),
             say=say,
         )
-        told.extend(_ended(id_, run_id, region, entries) for id_ in settled.ended if (Kind.INSTANCE, id_) not in shown)
+        told.extend(
+            _ended(id_, run_id, region, entries) for id_ in settled.instances if (Kind.INSTANCE, id_) not in shown
+        )
         still_open = journal.unfinished(account, region, run_id)
         # While a launch is open the rest of its run stays open with it, and needs no line of its own.
         launches = [entry for entry in still_open if _is_launch(entry)]

@@ -1,19 +1,25 @@
 """What may be ended of what carries our tag: a verdict on each thing, and why, in words for a person.
 
 It asks nobody but the run's own lock. What is past its own deadline belongs to no living run, whoever's it is; what
-is the caller's ends unless somebody still works on it; all else is only ended when it is asked for by name.
+is the caller's, by name or by the journal here, ends unless somebody still works on it; all else is only ended when
+it is asked for by name.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import groupby
 
 from gputx.lease.guard import MARGIN_SECONDS
-from gputx.models import Leftover
+from gputx.models import Kind, Leftover
 from gputx.units import duration
+
+RUNNING = (Kind.FLEET, Kind.SPOT_REQUEST, Kind.INSTANCE)
+"""What costs money by the hour or may start to, in the order of its end: a fleet would replace its instances."""
+
+_SERVING = frozenset({Kind.SCHEDULE, Kind.KEY_PAIR, Kind.SECURITY_GROUP})
 
 API = "api"
 """The purpose of a server that is meant to outlive its command."""
@@ -32,7 +38,7 @@ class Policy:
         held: whether a living process holds this run's lock. Asked only about runs of this journal.
         now: seconds since the epoch.
         grace: seconds.
-        older_than: seconds; younger things are kept, whatever else would end them.
+        older_than: seconds; younger runs are kept, whatever else would end them.
         run_id: end exactly this run, whoever's it is.
         everything: end whatever is a gputx run's.
         only_overdue: end only what is past its own deadline.
@@ -65,14 +71,32 @@ class Verdict:
 
 
 def judge(leftovers: Iterable[Leftover], policy: Policy) -> list[Verdict]:
-    """A verdict on each, in the order given. A run is alive or not as a whole; a deadline is each thing's own."""
+    """A verdict on each, in the order given.
+
+    A run is alive or not, and old enough or not, as a whole; a deadline is each thing's own.
+    """
     things = list(leftovers)
     runs = {
         run_id: _Run(list(members), policy)
         for run_id, members in groupby(sorted(things, key=_run_id), key=_run_id)
         if run_id
     }
-    return [_verdict(thing, runs.get(thing.run_id), policy) for thing in things]
+    return spare_what_serves([_verdict(thing, runs.get(thing.run_id), policy) for thing in things])
+
+
+def spare_what_serves(verdicts: Sequence[Verdict]) -> list[Verdict]:
+    """Keep the schedule, key pair and security group of what is kept: the schedule is what will end it."""
+    kept = {verdict.leftover.run_id: verdict.leftover for verdict in verdicts if _keeps(verdict)}
+    return [
+        replace(verdict, ends=False, why=f"{kept[run].kind} {kept[run].id} is kept, and needs it")
+        if verdict.ends and verdict.leftover.kind in _SERVING and (run := verdict.leftover.run_id) in kept
+        else verdict
+        for verdict in verdicts
+    ]
+
+
+def _keeps(verdict: Verdict) -> bool:
+    return not verdict.ends and verdict.leftover.kind in RUNNING and bool(verdict.leftover.run_id)
 
 
 class _Run:
@@ -82,6 +106,9 @@ class _Run:
         owners = {thing.owner for thing in things if thing.owner}
         self.owner = owners.pop() if len(owners) == 1 else ""
         self.is_api = any(thing.purpose == API for thing in things)
+        made = [thing.created_at for thing in things if thing.created_at is not None]
+        self.age = max(0.0, policy.now - max(made)) if made else None
+        """Seconds since the youngest of it was made; None where nobody says."""
         self._things = things
         self._policy = policy
 
@@ -110,9 +137,9 @@ def _verdict(thing: Leftover, run: _Run | None, policy: Policy) -> Verdict:
     if run is None:
         return Verdict(thing, False, "no run's name is on it, so gputx leaves it alone")
     ends, why = _rule(thing, run, policy)
-    if ends and policy.older_than is not None and not _old(thing, policy):
-        age = "unknown" if thing.created_at is None else duration(max(0.0, policy.now - thing.created_at))
-        return Verdict(thing, False, f"too young for --older-than (its age: {age})")
+    if ends and policy.older_than is not None and not _old(thing, run, policy):
+        age = "unknown" if run.age is None else duration(run.age)
+        return Verdict(thing, False, f"too young for --older-than (its run's age: {age})")
     return Verdict(thing, ends, why)
 
 
@@ -132,7 +159,8 @@ def _rule(thing: Leftover, run: _Run, policy: Policy) -> tuple[bool, str]:
 
 def _protection(thing: Leftover, run: _Run, policy: Policy) -> str | None:
     owner = thing.owner or run.owner
-    if owner != policy.caller:
+    recorded_here = bool(policy.journal_id) and thing.journal == policy.journal_id
+    if owner != policy.caller and not recorded_here:
         return f"a colleague's ({owner})" if owner else "nobody's name is on it"
     if run.is_api:
         return "an API server that is to run"
@@ -143,10 +171,10 @@ def _overdue(thing: Leftover, policy: Policy) -> bool:
     return thing.deadline is not None and policy.now > thing.deadline + MARGIN_SECONDS
 
 
-def _old(thing: Leftover, policy: Policy) -> bool:
-    if thing.created_at is None:
+def _old(thing: Leftover, run: _Run, policy: Policy) -> bool:
+    if run.age is None:
         return _overdue(thing, policy)
-    return policy.now - thing.created_at >= (policy.older_than or 0.0)
+    return run.age >= (policy.older_than or 0.0)
 
 
 def _run_id(thing: Leftover) -> str:

@@ -70,6 +70,10 @@ class SandboxClock:
         """Seconds since the epoch on the sandbox's clock."""
         return time.time() + self.offset
 
+    def monotonic(self) -> float:
+        """Seconds that have passed on the sandbox's clock, from any start."""
+        return time.monotonic() + self.offset
+
     def sleep(self, seconds: float, stop: Stop | None = None) -> None:
         """Wait until ``time()`` has moved on by ``seconds``, because time passed or the clock was turned.
 

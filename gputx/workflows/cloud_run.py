@@ -38,26 +38,31 @@ class CloudRun:
 
     def run(self) -> None:
         with ThreadPoolExecutor(1, thread_name_prefix="settle") as background:
-            settled = background.submit(settle_earlier, self._host.place, self._story.note)
-            found = self._surveyed()
-            self._report.image, self._report.plan = found.image, list(found.pools)
-            if self._report.dry_run:
-                return
-            preparation = Preparation(self._work.outstanding, self._scratch, self._story, self._work.stop)
+            settled = background.submit(settle_earlier, self._host.place, self._story.note, self._work.stop)
             try:
-                self._live(found)
-            except Exception as error:
-                # What may still run matters more than why the work ended.
-                if self._unended:
-                    raise self._still_running() from error
-                raise
+                self._run()
             finally:
-                preparation.close()
-                self._work.keep_partial_text()
+                for line in settled.result():
+                    self._story.warn(line)
+
+    def _run(self) -> None:
+        found = self._surveyed()
+        self._report.image, self._report.plan = found.image, list(found.pools)
+        if self._report.dry_run:
+            return
+        preparation = Preparation(self._work.outstanding, self._scratch, self._story, self._work.stop)
+        try:
+            self._live(found)
+        except Exception as error:
+            # What may still run matters more than why the work ended.
             if self._unended:
-                raise self._still_running()
-            for line in settled.result():
-                self._story.note(line)
+                raise self._still_running() from error
+            raise
+        finally:
+            preparation.close()
+            self._work.keep_partial_text()
+        if self._unended:
+            raise self._still_running()
 
     def _still_running(self) -> StillRunningError:
         """All ends that could not be confirmed, as one."""
@@ -162,6 +167,7 @@ class CloudRun:
         else:
             phase.detail = f"{', '.join(guard.ended)} (seen shutting-down)" if guard.ended else "nothing was launched"
             phase.close()
+        self._report.ended += guard.ended
         if guard.left:
             self._story.note(f"a {' and a '.join(guard.left)} could not be deleted yet; a later gputx command will")
         launched = next((a for a in reversed(self._report.attempts) if a.code is None), None)

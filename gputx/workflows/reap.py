@@ -5,24 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 
-from gputx.aws import identity, regions, tags
-from gputx.aws.custody import AccountCustody
-from gputx.aws.inventory import Inventory
-from gputx.aws.session import AwsSession
+from gputx.aws import identity, regions
 from gputx.clock import Stop
-from gputx.errors import ConfigurationError, GputxError
+from gputx.errors import ConfigurationError
 from gputx.events import EventStream
 from gputx.lease.journal import Journal
-from gputx.lease.reaper import PATIENCE, Reaped
-from gputx.lease.reaper import reap as end_all
-from gputx.lease.unseen import Unseen, end_unseen, note_gone
-from gputx.lease.verdict import GRACE_SECONDS, Policy, Verdict, judge
-from gputx.models import Kind, Leftover
+from gputx.lease.verdict import GRACE_SECONDS, Policy
 from gputx.workflows import reap_report
 from gputx.workflows.place import open_place
-from gputx.workflows.reap_report import Blind, Named, ReapReport
+from gputx.workflows.reap_region import Errand, Region
+from gputx.workflows.reap_report import Named, ReapReport
 from gputx.workflows.story import Story
 
 _REGIONS_AT_ONCE = 8
@@ -60,25 +54,6 @@ class Where:
     profile: str | None
 
 
-@dataclass
-class _Region:
-    """One region: what was found there, and what became of it."""
-
-    session: AwsSession
-    verdicts: list[Verdict] = field(default_factory=list)
-    blind: list[Blind] = field(default_factory=list)
-    reaped: Reaped = field(default_factory=lambda: Reaped((), ()))
-    unseen: list[Unseen] = field(default_factory=list)
-
-    @property
-    def name(self) -> str:
-        return self.session.region
-
-    @property
-    def inventory(self) -> Inventory:
-        return Inventory(self.session)
-
-
 def reap(request: ReapRequest, where: Where, events: EventStream, stop: Stop) -> ReapReport:
     """Find what carries our tag and what the journal has open; end what the request allows.
 
@@ -93,7 +68,6 @@ def reap(request: ReapRequest, where: Where, events: EventStream, stop: Stop) ->
         home, journal = place.session, place.journal
         story = Story(events, home.clock)
         who = identity.whoami(home)
-        names = regions.enabled(home) if request.all_regions else [home.region]
         policy = Policy(
             caller=who.arn,
             journal_id=_journal_id(journal, story),
@@ -104,11 +78,24 @@ def reap(request: ReapRequest, where: Where, events: EventStream, stop: Stop) ->
             run_id=request.run_id,
             everything=request.everything,
         )
+        names = regions.enabled(home) if request.all_regions else [home.region]
+        if open_there := _open_elsewhere(journal, who.account, policy, names):
+            story.note(f"{', '.join(open_there)} is looked at, too: the journal has something open there")
+            names = [*names, *open_there]
         report = ReapReport(where.on, who.arn, tuple(names), policy.now, request.dry_run)
-        errand = _Errand(request, policy, journal, who.account, story, stop)
+        errand = Errand(
+            policy,
+            journal,
+            who.account,
+            story,
+            stop,
+            dry_run=request.dry_run,
+            essential=None if request.all_regions else home.region,
+            only=request.only,
+        )
 
         with story.phase("look", _many(names)) as phase:
-            places = [_Region(home if name == home.region else home.elsewhere(name)) for name in names]
+            places = [Region(home if name == home.region else home.elsewhere(name)) for name in names]
             _each(places, errand.look, give_up=stop)
             phase.detail = f"{_count(places)} in {_many(names)}"
         for item in [item for region in places for item in region.blind]:
@@ -127,87 +114,7 @@ def reap(request: ReapRequest, where: Where, events: EventStream, stop: Stop) ->
     return report
 
 
-@dataclass(frozen=True)
-class _Errand:
-    """What is done in each region."""
-
-    request: ReapRequest
-    policy: Policy
-    journal: Journal
-    account: str
-    story: Story
-    stop: Stop
-
-    def look(self, region: _Region) -> None:
-        """Find what carries our tag, and judge it. All that a run made is in one region."""
-        trouble: dict[str, list[Kind]] = {}
-        try:
-            found = region.inventory.leftovers(
-                failed=lambda kind, error: trouble.setdefault(error.message, []).append(kind), priced=True
-            )
-        except GputxError as error:
-            if not self.request.all_regions:
-                raise
-            region.blind.append(Blind(region.name, "anything", error.message))
-            return
-        region.blind += [Blind(region.name, _plural(kinds), message) for message, kinds in trouble.items()]
-        asked = [thing for thing in found if self.request.run_id is None or self.policy.names(thing.run_id)]
-        policy = replace(self.policy, deaf=any(Kind.INSTANCE in kinds for kinds in trouble.values()))
-        region.verdicts = _agreed(judge(asked, policy), self.request.only)
-
-    def end(self, region: _Region) -> None:
-        """End what was judged, and square the journal: what it has open here and nobody sees is settled, too."""
-        region.reaped = end_all(
-            region.inventory,
-            region.verdicts,
-            clock=region.session.clock,
-            dry_run=self.request.dry_run,
-            progress=self._tell,
-            say=self.story.note,
-            stop=self.stop,
-        )
-        # Without an account that answers, the journal alone says nothing of what is there.
-        if not self.policy.journal_id or self.stop.requested or any(item.what == "anything" for item in region.blind):
-            return
-        try:
-            if not self.request.dry_run:
-                note_gone(self.journal, self.account, region.name, region.reaped.ended)
-            region.unseen = end_unseen(
-                self.journal,
-                AccountCustody(region.session),
-                region.inventory,
-                region.verdicts,
-                account=self.account,
-                region=region.name,
-                tag=tags.RUN,
-                policy=self.policy,
-                clock=region.session.clock,
-                patience=PATIENCE,
-                dry_run=self.request.dry_run,
-                say=self.story.note,
-            )
-        except GputxError as error:
-            region.blind.append(Blind(region.name, "what only the journal knows", error.message))
-
-    def _tell(self, thing: Leftover) -> None:
-        # Of a rehearsal the table says as much, at the same moment.
-        if not self.request.dry_run:
-            self.story.note(f"ended {thing.kind} {thing.id} of run {thing.run_id}")
-
-
-def _agreed(verdicts: list[Verdict], only: frozenset[Named] | None) -> list[Verdict]:
-    """Spare what has come since a person was asked."""
-    if only is None:
-        return verdicts
-    return [
-        replace(verdict, ends=False, why="not there when you were asked")
-        if verdict.ends and reap_report.named(verdict.leftover) not in only
-        else verdict
-        for verdict in verdicts
-    ]
-
-
-def _each(places: Sequence[_Region], work: Callable[[_Region], None], give_up: Stop | None = None) -> None:
+def _each(places: Sequence[Region], work: Callable[[Region], None], give_up: Stop | None = None) -> None:
     """Do it for all regions, some at once. ``give_up`` is for work that changes nothing: it leaves off at a stop."""
     with ThreadPoolExecutor(_REGIONS_AT_ONCE, thread_name_prefix="region") as together:
         under_way = {together.submit(work, region) for region in places}
@@ -228,6 +135,14 @@ def _journal_id(journal: Journal, story: Story) -> str:
         return ""
 
 
+def _open_elsewhere(journal: Journal, account: str, policy: Policy, names: Sequence[str]) -> list[str]:
+    """Regions beside these in which the journal has something open of what was asked for."""
+    if not policy.journal_id:
+        return []
+    unfinished = [e for e in journal.unfinished(account) if policy.run_id is None or policy.names(e.run_id)]
+    return sorted({entry.region for entry in unfinished}.difference(names))
+
+
 def _held(journal: Journal, run_id: str) -> bool:
     """Whether a living gputx has the run. Where that can't be told, it is taken to be so."""
     # A tag is anybody's to write, and what it says becomes the name of a file here.
@@ -239,14 +154,10 @@ def _held(journal: Journal, run_id: str) -> bool:
         return True
 
 
-def _plural(kinds: Sequence[Kind]) -> str:
-    return "anything" if len(kinds) == len(Kind) else ", ".join(f"{kind}s" for kind in kinds)
-
-
 def _many(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{len(names)} regions"
 
 
-def _count(places: Sequence[_Region]) -> str:
+def _count(places: Sequence[Region]) -> str:
     count = sum(len(region.verdicts) for region in places)
     return f"{count} thing{'s' * (count != 1)}"

@@ -84,7 +84,11 @@ def run(request: RunRequest, where: Where, events: EventStream, stop: Stop) -> R
         except GputxError as error:
             report.ending = error
         if model and model.from_hub and report.model_revision:
-            where.pins.record(model.name, report.model_revision)
+            try:
+                where.pins.record(model.name, report.model_revision)
+            except (OSError, GputxError) as error:
+                # What the run came to, and what may still run, is worth more than the pin.
+                story.warn(f"the model's revision could not be recorded: {error}")
         report.phases = story.phases
     return report
 

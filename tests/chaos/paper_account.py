@@ -33,6 +33,9 @@ class PaperClock:
     def time(self) -> float:
         return self.now
 
+    def monotonic(self) -> float:
+        return self.now
+
     def sleep(self, seconds: float, stop: Stop | None = None) -> None:
         if stop is not None:
             stop.check()
@@ -75,6 +78,8 @@ class PaperAccount:
         self.changes: list[tuple[str, str]] = []
         """(operation, the one id it was about), in order, also of calls that were refused."""
         self.things: dict[str, dict[str, Thing]] = {kind: {} for kind in _KINDS}
+        self.refuses: set[str] = set()
+        """Operations that the caller may not use."""
         self._trouble = trouble
         self._trouble_rate = trouble_rate
         self._refused: dict[str, int] = {}
@@ -94,6 +99,8 @@ class PaperAccount:
     def call(self, service: str, operation: str, *, single_attempt: bool = False, **parameters: Any) -> dict[str, Any]:
         """Answers what the inventory, the reaper and what they stand on ask for, and nothing else."""
         self._pass_time()
+        if operation in self.refuses:
+            raise self._refusal("UnauthorizedOperation")
         answer: Callable[..., dict[str, Any]] = getattr(self, f"_{operation}")
         changes = not operation.startswith(("Describe", "List", "Get"))
         if changes and self._trouble is not None and self._trouble.random() < self._trouble_rate:

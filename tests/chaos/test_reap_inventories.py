@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
@@ -73,6 +73,8 @@ class Run:
     """Its disk and network interface were told to outlive the instance."""
     squatted: bool
     """Somebody's own instance was put into its group."""
+    launched_after: int
+    """Seconds from its start, which is what its tags say, to the launch of its instance."""
     finished_image: bool
     """Besides, it has made an image that was finished, whose snapshot still carries the run's tags."""
 
@@ -80,7 +82,7 @@ class Run:
         """Whether it ends by default, by the rules as they are told to people."""
         if isinstance(self.deadline, int) and self.deadline < -120:
             return True
-        if self.owner != ME or self.is_api:
+        if (self.owner != ME and self.journal != OURS) or self.is_api:
             return False
         if self.journal == OURS:
             return not self.held
@@ -105,6 +107,7 @@ class World:
     foreign: tuple[Foreign, ...]
     ended: frozenset[str]
     asked: str | int
+    older_than: int | None
     trouble: float
     seed: int
 
@@ -121,6 +124,7 @@ runs = st.builds(
     kinds=st.frozensets(st.sampled_from(list(Kind)), min_size=1),
     stays_behind=st.booleans(),
     squatted=st.sampled_from([False, False, False, True]),
+    launched_after=st.sampled_from([0, 8, 20]),
     finished_image=st.booleans(),
 )
 foreigners = st.builds(
@@ -136,6 +140,7 @@ worlds = st.integers(0, 4).flatmap(
         foreign=st.lists(foreigners, max_size=6).map(tuple),
         ended=st.frozensets(st.sampled_from(["instance", "request", "fleet"])),
         asked=st.sampled_from(["", "", "", "all", *range(count)]),
+        older_than=st.sampled_from([None, None, None, 600, 1490, 7190]),
         trouble=st.sampled_from([0.0, 0.0, 0.3]),
         seed=st.integers(0, 2**16),
     )
@@ -182,13 +187,17 @@ class Stage:
             grace=GRACE,
             run_id=self.run_id(asked) if isinstance(asked, int) else None,
             everything=asked == "all",
+            older_than=self.world.older_than,
         )
 
     def ends(self, number: int) -> bool:
-        asked = self.world.asked
+        asked, run = self.world.asked, self.world.runs[number]
+        youngest = run.age - (run.launched_after if Kind.INSTANCE in run.kinds else 0)
+        if self.world.older_than is not None and youngest < self.world.older_than:
+            return False
         if isinstance(asked, int):
             return asked == number
-        return asked == "all" or self.world.runs[number].due()
+        return asked == "all" or run.due()
 
     def _labels(self, number: int, run: Run) -> dict[str, str]:
         now = self.clock.now
@@ -210,7 +219,7 @@ class Stage:
         for kind in run.kinds:
             thing = Thing(_name(KINDS[kind], number), dict(labels), made, _STATES.get(kind, ""))
             if kind is Kind.INSTANCE:
-                thing.groups = [group]
+                thing.groups, thing.created = [group], made + run.launched_after
                 if run.heartbeat is not None:
                     thing.tags[tags.HEARTBEAT] = tags.stamp_of(self.clock.now - run.heartbeat)
             elif kind is Kind.FLEET and has_instance:
@@ -280,9 +289,9 @@ def _check(world: World) -> None:
     stage = Stage(world)
     before = stage.account.picture()
     allowed = stage.must_go | stage.may_go
-    inventory = Inventory(stage.account)  # type: ignore[arg-type]
+    inventory, policy = Inventory(stage.account), stage.policy()  # type: ignore[arg-type]
 
-    reaped = reap(inventory, judge(inventory.leftovers(), stage.policy()), clock=stage.clock)
+    reaped = reap(inventory, judge(inventory.leftovers(), policy), clock=stage.clock)
 
     stage.clock.sleep(SHUTTING_DOWN_SECONDS)  # what goes with an instance is gone once that is terminated
 
@@ -301,7 +310,7 @@ def _check(world: World) -> None:
     assert not [t for t in stage.account.things["instance"].values() if t.id.endswith("+")], "a fleet relaunched"
 
     done = len(stage.account.changes)
-    again = reap(inventory, judge(inventory.leftovers(), stage.policy()), clock=stage.clock)
+    again = reap(inventory, judge(inventory.leftovers(), policy), clock=stage.clock)
     assert again.ended == ()
     assert {id_ for _, id_ in stage.account.changes[done:]} <= {id_ for _, id_ in stage.may_go}
 
@@ -333,3 +342,46 @@ def test_nothing_foreign_is_touched_and_all_that_is_due_goes(world: World) -> No
 @given(worlds)
 def test_nothing_foreign_is_touched_in_ten_thousand_inventories(world: World) -> None:
     _check(world)
+
+
+LEFT = Run(
+    owner=ME,
+    journal=OURS,
+    held=False,
+    age=1500,
+    deadline=7000,
+    heartbeat=None,
+    is_api=False,
+    kinds=frozenset({Kind.INSTANCE, Kind.SCHEDULE, Kind.KEY_PAIR, Kind.SECURITY_GROUP}),
+    stays_behind=False,
+    squatted=False,
+    launched_after=8,
+    finished_image=False,
+)
+
+
+@pytest.mark.parametrize("asked", ["", "all", 0])
+def test_the_schedule_of_an_instance_that_could_not_be_looked_for_stays(asked: str | int) -> None:
+    stage = Stage(World((LEFT,), (), frozenset(), asked, None, 0.0, 0))
+    stage.account.refuses = {"DescribeInstances"}
+    inventory = Inventory(stage.account)  # type: ignore[arg-type]
+    blind: list[Kind] = []
+    found = inventory.leftovers(failed=lambda kind, _: blind.append(kind))
+    assert blind == [Kind.INSTANCE]
+
+    reaped = reap(inventory, judge(found, replace(stage.policy(), deaf=True)), clock=stage.clock, deaf=True)
+
+    assert not stage.gone("instance", "instance-0")
+    assert not stage.gone("schedule", "schedule-0")
+    assert "could not be looked for" in next(item.why for item in reaped.left if item.leftover.kind is Kind.SCHEDULE)
+
+
+def test_an_owner_is_known_whenever_a_session_was_named() -> None:
+    """By the tag alone, as from another machine, and as a gputx has written it that took the ARN as it came."""
+    role = "arn:aws:sts::123456789012:assumed-role/dev"
+    run = replace(LEFT, owner=f"{role}/botocore-session-1789998500", journal=OTHER)
+    stage = Stage(World((run,), (), frozenset(), "", None, 0.0, 0))
+    inventory = Inventory(stage.account)  # type: ignore[arg-type]
+    verdicts = judge(inventory.leftovers(), replace(stage.policy(), caller=role))
+    assert {verdict.why for verdict in verdicts} == {"yours, and nobody holds it"}
+    assert len(verdicts) == len(LEFT.kinds)

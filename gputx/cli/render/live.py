@@ -6,6 +6,7 @@ import contextlib
 import threading
 import time
 from dataclasses import dataclass
+from typing import TextIO
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -67,30 +68,43 @@ class LiveReader:
         self._ticker.start()
 
     def stop(self) -> None:
+        """Take away what moves, and give the cursor back."""
         self._over.set()
         with self._lock:
             self._open.clear()
             self._last_text = ""
             self._live.stop()
 
+    def leave(self, stream: TextIO) -> None:
+        """Leave what is drawn as it is, from another thread than the one that is held up in drawing.
+
+        What was waiting for its turn would otherwise be drawn over what others say next. That begins, on ``stream``,
+        on a line of its own, with a cursor; nothing is written before it is.
+        """
+        self._over.set()
+        stream.write("\x1b[?25h\x1bE")
+
     def _tick(self) -> None:
         """Keep spinners and seconds moving, until the end or until the terminal has gone."""
         with contextlib.suppress(OSError):
             while not self._over.wait(_TICK_SECONDS):
                 with self._lock:
-                    self._live.refresh()
+                    if not self._over.is_set():
+                        self._live.refresh()
 
     def say(self, text: str) -> None:
         """A line above what moves."""
         with self._lock:
-            self._say(text)
+            if not self._over.is_set():
+                self._say(text)
 
     def _say(self, text: str) -> None:
         self._console.print(Padding(Text(printable(text)), (0, 0, 0, 2)))
 
     def __call__(self, event: Event) -> None:
         with self._lock:
-            self._show(event)
+            if not self._over.is_set():
+                self._show(event)
 
     def _show(self, event: Event) -> None:
         match event:

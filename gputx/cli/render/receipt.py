@@ -42,7 +42,7 @@ def receipt(report: RunReport) -> str:
         parts.append("something may still be running")
     elif report.place == "local":
         parts.append("on this machine")
-    elif report.instance:
+    elif report.instance or report.ended:
         parts.append("nothing left running")
     else:
         parts.append("nothing was launched")

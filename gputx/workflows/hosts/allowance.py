@@ -33,16 +33,16 @@ def allowance(
         on_demand: USD an hour by instance type.
 
     Raises:
-        ConfigurationError: there is a bound in money, and a pool without a price.
+        ConfigurationError: there is a bound in money, and a pool without an on-demand price.
         InputError: what is left of the money pays for less than two minutes.
     """
     if max_cost is None:
         return ttl
-    prices = [on_demand.get(pool.instance_type, pool.hourly) for pool in pools]
+    prices = [on_demand.get(pool.instance_type) for pool in pools]
     known = [price for price in prices if price]
     if len(known) < len(prices) or not known:
         raise ConfigurationError(
-            "--max-cost can't be kept: AWS did not say what the instance costs",
+            "--max-cost can't be kept: AWS did not say what the instance costs on demand",
             hint="try again, or bound the time instead: --ttl 30m",
         )
     seconds = (max_cost - spent) * 3600 / max(known)

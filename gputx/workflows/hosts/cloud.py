@@ -96,6 +96,7 @@ class CloudHost:
             instance_id=instance.id,
             role=survey.schedule_role,
             grace=self.options.grace,
+            warn=self._story.warn,
         )
         with self._heart(to_account):
             with self._story.phase("boot", instance.id) as phase:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import pty
@@ -9,7 +10,8 @@ import signal
 import subprocess
 import termios
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import BinaryIO
 
 import pytest
 from product import HELD_OUT, Cli
@@ -88,6 +90,58 @@ def test_a_terminal_that_is_closed_in_mid_run_ends_the_instance(cli: Cli) -> Non
     assert process.wait(timeout=60) == 129
 
 
+@pytest.mark.parametrize("room", [0, 300])
+def test_a_display_that_nobody_reads_keeps_no_instance_alive(cli: Cli, room: int) -> None:
+    """A log collector that stalls: the run goes on to its end, and a second signal cuts off what is still said."""
+    with unread(cli, room) as (process, _):
+        assert process.stdout is not None
+        assert process.stdout.read(1)
+        assert live_instances(cli) == []
+        until(lambda: process.send_signal(signal.SIGTERM) or process.poll() is not None)
+        assert process.returncode == -signal.SIGTERM
+
+
+@pytest.mark.parametrize("room", [0, 300])
+@pytest.mark.parametrize("option", ["--quiet", "--debug"])
+def test_a_signal_ends_the_instance_though_nobody_reads_the_answer(cli: Cli, option: str, room: int) -> None:
+    with unread(cli, room, option) as (process, pipe):
+        until(lambda: live_instances(cli) == ["running"])
+        process.send_signal(signal.SIGINT)
+        until(lambda: live_instances(cli) == [])
+        # Somebody reads again: the last words come, and the exit code is what it would have been.
+        said = pipe.read().decode()
+        assert process.wait(timeout=60) == 130
+    assert "Traceback" not in said
+    assert ("nothing left running" in said) is (option != "--quiet")
+
+
+@contextlib.contextmanager
+def unread(cli: Cli, room: int, *options: str) -> Iterator[tuple[subprocess.Popen[str], BinaryIO]]:
+    """A run whose stderr is a pipe that nobody reads, with space for so many bytes; and the pipe's other end."""
+    reader, writer = os.pipe()
+    size = fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
+    assert os.write(writer, b"." * (size - room)) == size - room
+    process = cli.start("run", CLIP, "--bucket", "none", *options, stderr=writer)
+    os.close(writer)
+    with process, os.fdopen(reader, "rb") as pipe:
+        try:
+            yield process, pipe
+        finally:
+            process.kill()
+
+
+def live_instances(cli: Cli) -> list[str]:
+    states = [i["state"] for i in cli.account.table()["instances"]]
+    return [state for state in states if state not in {"shutting-down", "terminated"}]
+
+
+def until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
 def adopt(terminal: int) -> None:
     """Make a terminal the controlling one of the new session."""
     fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
@@ -112,6 +166,8 @@ def test_an_account_that_does_not_answer_the_end_is_owned_up_to(cli: Cli) -> Non
     cli.account.add_rule("TerminateInstances error=UnauthorizedOperation")
 
     def turn(_process: subprocess.Popen[str]) -> None:
+        # Nor is it seen that the instance, which has heard that everything was fetched, ends by itself.
+        cli.account.add_rule("DescribeInstances error=UnauthorizedOperation")
         for _ in range(4):
             time.sleep(0.5)  # the client has to come to its next wait before the clock is turned past it
             cli.account.advance(40)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 import signal
+import threading
 import time
 from datetime import datetime
 from pathlib import Path
@@ -149,6 +150,65 @@ class TestTerminationIsSeen:
         assert ended.code == 130, ended.err
         assert instance(cli)["state"] in {"shutting-down", "terminated"}
         assert "could not confirm" not in ended.err
+
+    def test_a_refusal_over_credentials_does_not_deny_an_earlier_launch(self, cli: Cli) -> None:
+        """Launched, the answer lost, and the next try refused for its credentials: it may exist, and it does."""
+        cli.account.add_rule("RunInstances drop=after times=1")
+        cli.account.add_rule("RunInstances error=ExpiredToken")
+        cli.account.add_rule("lag 15s")
+        ended = cli.watch(
+            "run", CLIP, "--bucket", "none", on=at("ending the instance", lambda _: cli.account.advance(14))
+        )
+        assert ended.code == 3, ended.err
+        assert "nothing was launched" not in ended.err
+        assert instance(cli)["state"] in {"shutting-down", "terminated"}
+
+
+def test_a_command_in_another_region_settles_what_was_left_in_this_one(cli: Cli) -> None:
+    cli.account.add_rule("no-user-data")
+    killed(cli, "waiting for SSH")
+    ended = cli("ps", "--region", "us-east-1")
+    assert f"ended what earlier runs left: {instance(cli)['instance_id']}" in ended.err
+    assert instance(cli)["state"] in {"shutting-down", "terminated"}
+
+
+def test_what_is_overdue_and_will_not_end_is_told(cli: Cli, tmp_path: Path) -> None:
+    cli.account.add_rule("no-user-data")
+    cli.account.add_rule("scheduler:CreateSchedule error=AccessDeniedException")
+    refusal = cli.account.add_rule("TerminateInstances error=UnauthorizedOperation")
+    mine = cli.environ.copy()
+    cli.environ["GPUTX_STATE_DIR"] = str(tmp_path / "another")
+    killed(cli, "waiting for SSH", "--ttl", "10m")
+    cli.environ = mine
+    cli.account.advance(20 * 60)
+    id_ = instance(cli)["instance_id"]
+    turning = threading.Thread(target=lambda: [(time.sleep(0.4), cli.account.advance(6)) for _ in range(12)])
+    turning.start()
+    said = cli("ps")
+    turning.join()
+    assert f"{id_} is past its deadline and was not seen to end" in said.err
+    assert f"--instance-ids {id_}" in said.err
+    cli.account.remove_rule(refusal["id"])
+    assert f"ended what earlier runs left: {id_}" in cli("ps").err
+    cli.account.clear_rules()
+    cli("reap", "--yes")
+
+
+def test_an_account_that_refuses_schedules_costs_one_lock_and_no_sign_of_life(cli: Cli) -> None:
+    cli.account.add_rule("scheduler:CreateSchedule error=AccessDeniedException")
+    since = newest_call(cli)
+
+    def live_on(_process: object) -> None:
+        for heard in (1, 2):
+            cli.account.advance(80)
+            deadline = time.monotonic() + 10
+            while sum(call["action"] == "CreateTags" for call in cli.account.calls(since)) < heard:
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+
+    ended = cli.watch("run", HELD_OUT / "clip03.flac", "--bucket", "none", on=at("loading the model", live_on))
+    assert ended.code == 0, ended.err
+    assert ended.err.count("the account's own lock is off") == 1
 
 
 def test_a_journal_that_can_not_be_written_launches_nothing(cli: Cli, tmp_path: Path) -> None:

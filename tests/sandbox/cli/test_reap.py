@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
+import json
 import os
 import pty
 import signal
@@ -12,7 +14,10 @@ from typing import Any
 
 import boto3
 from debris import Debris
-from product import HELD_OUT, Cli, Ended, leftovers
+from product import HELD_OUT, Cli, Ended, instance, killed, leftovers
+
+from gputx.lease.journal import Journal, State
+from gputx.models import Kind
 
 EVA = "arn:aws:iam::123456789012:user/eva"
 CLIP = HELD_OUT / "clip03.flac"
@@ -25,6 +30,17 @@ def found(document: dict[str, Any], verdict: str) -> dict[str, list[str]]:
         if thing["verdict"] == verdict:
             by_kind.setdefault(thing["kind"], []).append(thing["id"])
     return by_kind
+
+
+def in_region(cli: Cli, region: str) -> Any:
+    """Plain boto3 on EC2 in another region of the account."""
+    return boto3.client(
+        "ec2",
+        endpoint_url=cli.account.endpoint_url,
+        region_name=region,
+        aws_access_key_id=cli.account.access_key,
+        aws_secret_access_key=cli.account.secret_key,
+    )
 
 
 def test_every_kind_is_found_shown_and_ended_and_a_second_run_finds_nothing(cli: Cli, debris: Debris) -> None:
@@ -138,15 +154,88 @@ def test_a_launch_that_lands_after_the_reap_comes_to_nothing(cli: Cli, debris: D
     assert cli("reap", "--yes").out == "nothing is left over\n"
 
 
+def test_a_launch_that_lands_during_the_reap_is_ended_by_it(cli: Cli, debris: Debris) -> None:
+    """It lands between the look and the deletion of its key, and holds the group that is to be deleted."""
+    cli.account.add_rule("RunInstances delay=1h times=1")
+    process = cli.start("run", CLIP, "--bucket", "none", "--market", "spot")
+    deadline = cli.account.clock.time() + 60
+    while not any(call["action"] == "RunInstances" for call in cli.account.table()["in_flight"]):
+        assert cli.account.clock.time() < deadline
+    process.kill()
+    process.communicate()
+
+    # The key is deleted 40 s after the call for it came in, so that the launch finds it still.
+    cli.account.advance(3570)
+    cli.account.add_rule("DeleteKeyPair delay=40s times=1")
+    reaping = cli.start("reap", "--yes", "--json")
+    while not any(call["action"] == "DeleteKeyPair" for call in cli.account.table()["in_flight"]):
+        assert reaping.poll() is None
+    began = cli.account.clock.time()
+    cli.account.advance(32)
+    while not any(row["live"] for row in cli.account.table()["instances"]):
+        assert reaping.poll() is None
+    cli.account.advance(8)
+    out, err = reaping.communicate(timeout=60)
+    assert reaping.returncode == 0, err
+    document = json.loads(out)
+    assert "security group" in found(document, "ended")
+    assert [item["ended"] for item in document["journal"]] == [True]
+    assert cli.account.clock.time() - began < 40 + 20, "nothing was insisted on that the instance held"
+    assert instance(cli)["state"] in {"shutting-down", "terminated"}
+    assert cli("reap", "--yes").out == "nothing is left over\n"
+
+
+def test_the_journal_knows_of_other_regions(cli: Cli, debris: Debris) -> None:
+    """What a run left in a region that nobody asks for: it was killed before its launch."""
+    far = in_region(cli, "eu-west-1")
+    cli("reap", "--yes")
+    [file] = cli.account.state_dir.rglob("journal.sqlite3")
+    with contextlib.closing(Journal(file.parent, cli.account.clock)) as journal:
+        journal.intend(
+            [("r1/key pair", Kind.KEY_PAIR, "gputx-r1")],
+            account=cli.account.account_id,
+            region="eu-west-1",
+            run_id="r1",
+            deadline=cli.account.clock.time() + 3600,
+            state=State.SENT,
+        )
+        labels = debris.labels("r1", due=3600) | {"gputx:journal": journal.id}
+    far.create_key_pair(KeyName="gputx-r1", TagSpecifications=debris.tagged(labels, "key-pair"))
+
+    home = ["eu-north-1"]
+    assert cli("reap", "--yes", "--run", "r2", "--json").document["regions"] == home, "r2 is not what is open there"
+    assert cli("reap", "--dry-run", "--run", "r1", "--json").document["regions"] == [*home, "eu-west-1"]
+    ended = cli("reap", "--yes", "--json")
+    assert "eu-west-1 is looked at, too: the journal has something open there" in ended.err
+    assert found(ended.document, "ended") == {"key pair": ["gputx-r1"]}
+    assert far.describe_key_pairs()["KeyPairs"] == []
+    assert cli("reap", "--yes", "--json").document["regions"] == home
+
+
+def test_an_instance_that_can_not_be_looked_at_keeps_its_schedule(cli: Cli, debris: Debris) -> None:
+    killed(cli)
+    assert len(cli.account.table()["schedules"]) == 1
+    cli.account.add_rule("DescribeInstances error=UnauthorizedOperation")
+    blind = cli("reap", "--yes", "--json", code=1)
+    [schedule] = [thing for thing in blind.document["things"] if thing["kind"] == "schedule"]
+    assert schedule["verdict"] == "not ended"
+    assert schedule["why"] == "it will end its instance, which could not be looked for"
+    assert len(cli.account.table()["schedules"]) == 1
+    assert any(row["live"] for row in cli.account.table()["instances"])
+    cli.account.clear_rules()
+    assert "schedule" in found(cli("reap", "--yes", "--json").document, "ended")
+
+
+def test_what_is_too_young_keeps_its_schedule(cli: Cli, debris: Debris) -> None:
+    killed(cli)
+    kept = cli("reap", "--yes", "--older-than", "1h", "--json").document
+    assert {thing["verdict"] for thing in kept["things"]} == {"kept"}
+    assert {thing["kind"] for thing in kept["things"]} >= {"instance", "schedule", "key pair", "security group"}
+    assert len({thing["why"] for thing in kept["things"]}) == 1, "a run is old enough or not as a whole"
+
+
 def test_all_regions_are_looked_at_and_ended_in(cli: Cli, debris: Debris) -> None:
-    account = cli.account
-    far = boto3.client(
-        "ec2",
-        endpoint_url=account.endpoint_url,
-        region_name="eu-west-1",
-        aws_access_key_id=account.access_key,
-        aws_secret_access_key=account.secret_key,
-    )
+    far = in_region(cli, "eu-west-1")
     far.create_key_pair(KeyName="gputx-r1", TagSpecifications=debris.tagged(debris.labels("r1"), "key-pair"))
     debris.key(debris.labels("r2"), "gputx-r2")
 

@@ -49,6 +49,7 @@ PLAN = launch.LaunchPlan(
         ("UnauthorizedOperation", 403, Meaning.FATAL),
         ("IdempotentParameterMismatch", 400, Meaning.FATAL),
         ("InvalidInstanceID.NotFound", 400, Meaning.GONE),
+        ("InvalidGroup.InUse", 400, Meaning.IN_USE),
     ],
 )
 def test_the_code_decides_before_the_status(code: str, status: int, meaning: Meaning) -> None:

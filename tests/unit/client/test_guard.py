@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from clocks import ManualClock
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gputx.errors import ConfigurationError, GputxError, StillRunningError
@@ -34,6 +34,7 @@ class Account:
     visible: Callable[[], bool] = lambda: True
     calls: list[str] = field(default_factory=list)
     trouble: Callable[[str], None] = lambda _: None
+    untagged: set[str] = field(default_factory=set)
 
     def instances(self, run_id: str) -> Sequence[Instance]:
         self._called("instances")
@@ -45,6 +46,9 @@ class Account:
             return False
         self.table[instance_id] = replace(self.table[instance_id], state="shutting-down")
         return True
+
+    def disowned(self, instance_id: str) -> bool:
+        return instance_id in self.untagged
 
     def ending_command(self, instance_id: str) -> str:
         return f"aws ec2 terminate-instances --region eu-north-1 --instance-ids {instance_id}"
@@ -137,7 +141,7 @@ def test_the_key_goes_first_and_the_group_last(journal: Journal, clock: ManualCl
     made(guard)
     guard.end()
 
-    assert account.calls == ["delete_key", "instances", "release i-1", "terminate i-1", "delete_key", "delete_groups"]
+    assert account.calls == ["delete_key", "release i-1", "terminate i-1", "instances", "delete_key", "delete_groups"]
     assert guard.ended == ("i-1",)
     assert journal.unfinished("1") == []
     assert not journal.held("r1")
@@ -248,6 +252,7 @@ def test_not_found_is_never_taken_for_ended(journal: Journal, clock: ManualClock
         guard.end()
 
 
+@settings(deadline=None)  # the journal waits for the disk
 @given(st.data())
 def test_whatever_fails_how_often_the_end_is_true(data: st.DataObject) -> None:
     """Either everything has ended, or the person is told that it could not be confirmed and the journal keeps it.
@@ -363,7 +368,7 @@ class TestWhatALaterProcessDoes:
         guard = guard_of(account, journal, clock)
         send(guard)
         guard.abandon()
-        clock.now += 7200 + 200
+        clock.now += 7200 + 400
         assert later(account, journal, clock).open == ()
         assert journal.unfinished("1") == []
 
@@ -376,9 +381,18 @@ class TestWhatALaterProcessDoes:
         guard.abandon()
         assert len(later(account, journal, clock).open) == 1
         assert journal.unfinished("1")
-        clock.now += 7200 + 200
+        clock.now += 7200 + 400
         assert later(account, journal, clock).open == ()
         assert journal.unfinished("1") == []
+
+    def test_what_somebody_has_taken_over_is_left_alone_and_told(self, journal: Journal, clock: ManualClock) -> None:
+        account = Account({"i-1": instance()}, visible=lambda: False, untagged={"i-1"})
+        guard = guard_of(account, journal, clock)
+        made(guard)
+        guard.abandon()
+        [told] = later(account, journal, clock).open
+        assert "its gputx tag was taken off" in told.message
+        assert not [call for call in account.calls if call.startswith("terminate")]
 
     def test_one_run_that_is_stuck_does_not_hold_up_the_next(self, journal: Journal, clock: ManualClock) -> None:
         for run in ("r1", "r2"):

@@ -19,6 +19,9 @@ class SteppedClock:
     def time(self) -> float:
         return 0.0
 
+    def monotonic(self) -> float:
+        return 0.0
+
     def sleep(self, seconds: float, stop: Stop | None = None) -> None:
         self.asked.append(seconds)
         while not self.permits.acquire(timeout=0.01):

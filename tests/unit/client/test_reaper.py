@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import pytest
@@ -138,6 +138,47 @@ def test_a_schedule_stays_while_what_it_would_end_may_run() -> None:
     )
     assert [left.leftover.kind for left in reaped.left] == [Kind.INSTANCE, Kind.SCHEDULE]
     assert reaped.ended == (thing(Kind.SCHEDULE, "r2"),)
+
+
+def test_a_schedule_stays_where_nobody_could_look_for_its_instance() -> None:
+    yard = Yard()
+    reaped = reap(
+        yard, due(*[thing(kind) for kind in Kind if kind is not Kind.INSTANCE]), clock=ManualClock(), deaf=True
+    )
+    assert [left.leftover.kind for left in reaped.left] == [Kind.SCHEDULE]
+    assert not reaped.left[0].tried
+    assert Kind.SCHEDULE not in {leftover.kind for leftover in yard.asked}
+
+
+def test_what_has_landed_meanwhile_has_its_turn_before_the_clutter() -> None:
+    held, asked_at = [thing(Kind.SECURITY_GROUP)], []
+    yard = Yard(lambda leftover: leftover not in held)
+    told: list[Leftover] = []
+
+    def settle(ended: Sequence[Leftover]) -> list[str]:
+        told.extend(ended)
+        asked_at.append([leftover.kind for leftover in yard.asked])
+        held.clear()
+        return ["r2"]
+
+    clock = ManualClock()
+    kinds = (Kind.KEY_PAIR, Kind.INSTANCE, Kind.SECURITY_GROUP, Kind.SCHEDULE)
+    everything = due(*[thing(kind) for kind in kinds], thing(Kind.SCHEDULE, "r2"))
+    reaped = reap(yard, everything, clock=clock, before_clutter=settle)
+    assert asked_at == [[Kind.KEY_PAIR, Kind.INSTANCE]]
+    assert told == [thing(Kind.KEY_PAIR), thing(Kind.INSTANCE)]
+    assert [left.leftover for left in reaped.left] == [thing(Kind.SCHEDULE, "r2")], "its instance may run"
+    assert sum(clock.slept) == 0
+
+
+def test_nothing_is_settled_in_a_rehearsal_or_after_a_stop() -> None:
+    def never(_: Sequence[Leftover]) -> list[str]:
+        raise AssertionError
+
+    stop = Stop()
+    stop.request(signal.SIGINT)
+    reap(Yard(), due(thing(Kind.INSTANCE)), clock=ManualClock(), dry_run=True, before_clutter=never)
+    reap(Yard(), due(thing(Kind.INSTANCE)), clock=ManualClock(), stop=stop, before_clutter=never)
 
 
 def test_a_fleet_is_ended_before_its_instances_even_if_that_takes_asking() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from clocks import ManualClock
 
-from gputx.lease.guard import Patience
+from gputx.lease.guard import MARGIN_SECONDS, Patience
 from gputx.lease.journal import Journal, State
 from gputx.lease.unseen import Unseen, end_unseen, note_gone
 from gputx.lease.verdict import Policy, Verdict
@@ -85,7 +85,21 @@ class Bench:
             state=state,
         )
 
-    def end(self, *verdicts: Verdict, dry_run: bool = False, **policy: object) -> list[Unseen]:
+    def others(self, run_id: str) -> None:
+        """What a run has beside its launches."""
+        kinds = {Kind.KEY_PAIR: f"gputx-{run_id}", Kind.SECURITY_GROUP: None}
+        self.journal.intend(
+            [(f"{run_id}/{kind}", kind, name) for kind, name in kinds.items()],
+            account=ACCOUNT,
+            region=REGION,
+            run_id=run_id,
+            deadline=0.0,
+            state=State.SENT,
+        )
+
+    def end(
+        self, *verdicts: Verdict, dry_run: bool = False, only_launches: bool = False, **policy: object
+    ) -> list[Unseen]:
         return end_unseen(
             self.journal,
             self.account,
@@ -98,6 +112,7 @@ class Bench:
             clock=self.clock,
             patience=Patience(end=20.0, lost=5.0, tidying=2.0),
             dry_run=dry_run,
+            only_launches=only_launches,
         )
 
     @property
@@ -124,7 +139,7 @@ def test_a_launch_that_is_not_visible_is_fenced_and_stays_open(bench: Bench) -> 
 
 def test_it_is_closed_once_its_deadline_has_passed(bench: Bench) -> None:
     bench.launch("t1")
-    bench.clock.now += 3600 + 121
+    bench.clock.now += 3600 + MARGIN_SECONDS + 1
     assert bench.end(now=bench.clock.now) == []
     assert bench.open == []
 
@@ -143,6 +158,23 @@ def test_one_that_has_landed_meanwhile_is_ended(bench: Bench) -> None:
     assert bench.account.terminated == ["i-1"]
     assert told.ended
     assert bench.open == []
+
+
+def test_only_instances_are_told_of_as_instances(bench: Bench) -> None:
+    """What else goes with the run has been told of by its tag."""
+    bench.launch("t1")
+    bench.others("r1")
+    bench.account.there = [instance("i-1", "t1")]
+    assert [item.id for item in bench.end()] == ["i-1"]
+    assert bench.open == []
+
+
+def test_launches_alone_are_settled_if_so_asked(bench: Bench) -> None:
+    bench.launch("t1")
+    bench.others("r2")
+    bench.account.there = [instance("i-1", "t1")]
+    assert [item.id for item in bench.end(only_launches=True)] == ["i-1"]
+    assert bench.open == ["r2/key pair", "r2/security group"]
 
 
 def test_a_rehearsal_ends_nothing_and_records_nothing(bench: Bench) -> None:
@@ -201,14 +233,7 @@ def test_only_what_is_old_enough(bench: Bench) -> None:
 def test_seen_ends_are_recorded_each_as_what_it_is(bench: Bench) -> None:
     bench.launch("t1", "i-1", state=State.KNOWN)
     bench.launch("t2", "i-2", state=State.KNOWN)
-    bench.journal.intend(
-        [("r1/key pair", Kind.KEY_PAIR, "gputx-r1"), ("r1/security group", Kind.SECURITY_GROUP, None)],
-        account=ACCOUNT,
-        region=REGION,
-        run_id="r1",
-        deadline=0.0,
-        state=State.SENT,
-    )
+    bench.others("r1")
     ended = [(Kind.INSTANCE, "i-1"), (Kind.SECURITY_GROUP, "sg-1")]
     note_gone(bench.journal, ACCOUNT, REGION, [Leftover(kind, id_, REGION, "r1") for kind, id_ in ended])
     assert sorted(bench.open) == ["r1/key pair", "t2"]

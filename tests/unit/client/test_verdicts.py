@@ -6,10 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from gputx.lease.verdict import Policy, judge
+from gputx.lease.guard import MARGIN_SECONDS
+from gputx.lease.verdict import Policy, Verdict, judge, spare_what_serves
 from gputx.models import Kind, Leftover
 
 NOW = 1_790_000_000.0
+LATE = MARGIN_SECONDS
 ME, EVA = "arn:aws:iam::1:user/me", "arn:aws:iam::1:user/eva"
 
 
@@ -42,13 +44,22 @@ def why(thing: Leftover, policy: Policy) -> tuple[bool, str]:
     [
         (thing(), policy(), True, "yours, and nobody holds it"),
         (thing(), policy(held=True), False, "held by a gputx that runs here"),
-        (thing(deadline=NOW - 121), policy(held=True), True, "past its deadline since"),
-        (thing(deadline=NOW - 119), policy(held=True), False, "held by a gputx"),
-        (thing(owner=EVA), policy(), False, f"a colleague's ({EVA}): name it with --run, or --all"),
-        (thing(owner=EVA, deadline=NOW - 121), policy(), True, "past its deadline"),
-        (thing(owner=""), policy(), False, "nobody's name is on it"),
+        (thing(deadline=NOW - LATE - 1), policy(held=True), True, "past its deadline since"),
+        (thing(deadline=NOW - LATE + 1), policy(held=True), False, "held by a gputx"),
+        (
+            thing(owner=EVA, journal="elsewhere"),
+            policy(),
+            False,
+            f"a colleague's ({EVA}): name it with --run, or --all",
+        ),
+        (thing(owner=EVA), policy(journal_id="another"), False, "a colleague's"),
+        (thing(owner=EVA, journal=""), policy(journal_id=""), False, "a colleague's"),
+        (thing(owner=EVA), policy(), True, "yours, and nobody holds it"),
+        (thing(owner=EVA), policy(held=True), False, "held by a gputx"),
+        (thing(owner=EVA, deadline=NOW - LATE - 1), policy(), True, "past its deadline"),
+        (thing(owner="", journal=""), policy(), False, "nobody's name is on it"),
         (thing(purpose="api"), policy(), False, "an API server"),
-        (thing(purpose="api", deadline=NOW - 121), policy(), True, "past its deadline"),
+        (thing(purpose="api", deadline=NOW - LATE - 1), policy(), True, "past its deadline"),
         (thing(journal="elsewhere"), policy(), True, "yours, and nobody holds it"),
         (thing(journal="elsewhere", heartbeat=NOW - 599), policy(), False, "heard of 9 min 59 s ago"),
         (thing(journal="elsewhere", heartbeat=NOW - 601), policy(), True, "nobody holds it"),
@@ -62,14 +73,14 @@ def why(thing: Leftover, policy: Policy) -> tuple[bool, str]:
         (thing(run_id="r1-2"), policy(run_id="r1"), True, "named with --run"),
         (thing(run_id="r1-20"), policy(run_id="r1"), False, "not of run r1"),
         (thing(run_id="r2", deadline=NOW - 9999), policy(run_id="r1"), False, "not of run r1"),
-        (thing(owner=EVA), policy(everything=True), True, "--all, though a colleague's"),
+        (thing(owner=EVA, journal="elsewhere"), policy(everything=True), True, "--all, though a colleague's"),
         (thing(purpose="api"), policy(held=True, everything=True), True, "--all, though an API server"),
         (thing(run_id="", deadline=0.0), policy(everything=True), False, "gputx leaves it alone"),
         (thing(run_id="", deadline=0.0), policy(run_id=""), False, "gputx leaves it alone"),
         (thing(), policy(older_than=3600), True, "nobody holds it"),
         (thing(), policy(older_than=3601), False, "too young for --older-than"),
-        (thing(created_at=None), policy(older_than=1), False, "its age: unknown"),
-        (thing(created_at=None, deadline=NOW - 121), policy(older_than=1), True, "past its deadline"),
+        (thing(created_at=None), policy(older_than=1), False, "its run's age: unknown"),
+        (thing(created_at=None, deadline=NOW - LATE - 1), policy(older_than=1), True, "past its deadline"),
         (thing(created_at=NOW - 5), policy(run_id="r1", older_than=60), False, "too young"),
     ],
 )
@@ -89,10 +100,32 @@ def test_a_run_is_alive_as_a_whole() -> None:
 
 def test_what_a_schedule_can_not_say_its_run_says() -> None:
     """A long name of an owner does not fit into a schedule's description, and its purpose is no tag of gputx."""
-    schedule = thing(Kind.SCHEDULE, owner="")
-    assert judge([schedule, thing()], policy())[0].ends
-    assert not judge([schedule, thing(owner=EVA)], policy())[0].ends
-    assert not judge([schedule, thing(purpose="api")], policy())[0].ends
+    schedule = thing(Kind.SCHEDULE, owner="", journal="elsewhere")
+    assert judge([schedule, thing(journal="elsewhere")], policy())[0].ends
+    assert not judge([schedule, thing(owner=EVA, journal="elsewhere")], policy())[0].ends
+    assert not judge([schedule, thing(journal="elsewhere", purpose="api")], policy())[0].ends
+
+
+SERVING = (Kind.SCHEDULE, Kind.KEY_PAIR, Kind.SECURITY_GROUP)
+
+
+def test_a_run_is_old_enough_or_not_as_a_whole() -> None:
+    """Its schedule says when the run began, a moment before its instance was launched."""
+    run = [thing(created_at=NOW - 595), *(thing(kind, created_at=NOW - 605) for kind in SERVING)]
+    for asked in (policy(older_than=600), policy(older_than=600, run_id="r1"), policy(older_than=600, everything=True)):
+        assert [verdict.ends for verdict in judge(run, asked)] == [False] * 4
+    assert "its run's age: 9 min 55 s" in judge(run, policy(older_than=600))[1].why
+    assert [verdict.ends for verdict in judge(run, policy(older_than=595))] == [True] * 4
+
+
+def test_what_an_instance_needs_is_kept_with_it() -> None:
+    run = [thing(deadline=None, purpose="api"), *(thing(kind, deadline=NOW - 9999) for kind in SERVING)]
+    another = thing(Kind.SCHEDULE, run_id="r2", deadline=NOW - 9999)
+    verdicts = judge([*run, another], policy())
+    assert [verdict.ends for verdict in verdicts] == [False, False, False, False, True]
+    assert verdicts[1].why == "instance instance-1 is kept, and needs it"
+    ended = replace(verdicts[0], ends=True)
+    assert spare_what_serves([ended, Verdict(run[1], True, "")])[1].ends
 
 
 def test_only_runs_of_this_journal_are_asked_for_their_lock() -> None:

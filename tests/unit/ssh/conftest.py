@@ -33,6 +33,9 @@ class TurnedClock:
     def time(self) -> float:
         return self.now
 
+    def monotonic(self) -> float:
+        return self.now
+
     def sleep(self, seconds: float, stop: Stop | None = None) -> None:
         if stop is not None:
             stop.check()
