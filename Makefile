@@ -36,7 +36,7 @@ wer: $(VENV)/.dev
 long: $(VENV)/.dev
 	$(BIN)/python -m pytest -m long
 
-# User-data on a real Linux with systemd and cloud-init, under qemu: as root, 20 minutes. docs/testing.md.
+# User-data on a real Linux with systemd and cloud-init, under qemu: as root, 25 minutes. docs/testing.md.
 boot-check: $(VENV)/.dev
 	$(BIN)/python tools/boot/check.py
 

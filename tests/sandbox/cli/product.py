@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -100,10 +100,15 @@ class Cli:
         assert process.stderr is not None
         lines = []
         with process.stdout, process.stderr:
-            for line in process.stderr:
-                lines.append(line)
-                on(line, process)
-            out = process.stdout.read()
+            try:
+                for line in process.stderr:
+                    lines.append(line)
+                    on(line, process)
+                out = process.stdout.read()
+            except BaseException:
+                process.kill()
+                process.wait()
+                raise
         process.wait(timeout=60)
         assert "Traceback" not in "".join(lines)
         return Ended(process.returncode, out, "".join(lines))
@@ -165,6 +170,16 @@ def killed(cli: Cli, moment: str = "loading the model", *options: str) -> Ended:
     assert ended.code == -signal.SIGKILL
     assert instance(cli)["state"] in {"pending", "running"}
     return ended
+
+
+@contextlib.contextmanager
+def frozen(process: subprocess.Popen[str]) -> Iterator[None]:
+    """The process stands still, and holds what it holds, however long the block takes."""
+    process.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        process.send_signal(signal.SIGCONT)
 
 
 def descendants(pid: int) -> list[tuple[int, str]]:

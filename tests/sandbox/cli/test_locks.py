@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import resource
 import signal
+import subprocess
 import threading
 import time
 from datetime import datetime
 from pathlib import Path
 
 import pytest
-from product import CLIP, HELD_OUT, Cli, Ended, at, ended_itself, instance, killed, newest_call, signal_at
+from product import CLIP, HELD_OUT, Cli, Ended, at, ended_itself, frozen, instance, killed, newest_call, signal_at
 
 GRACE_MINUTES, SCHEDULE_MINUTES = 10, 12
+LONG_ENOUGH = [HELD_OUT / f"clip0{number}.flac" for number in (1, 3, 4, 5)]
+"""Work for several seconds of real time, in which a client can be seen to live."""
 
 
 @pytest.mark.parametrize("moment", ["booting", "loading the model"])
@@ -39,7 +42,12 @@ def test_the_next_command_ends_what_a_killed_one_left(cli: Cli) -> None:
 
 def test_a_command_leaves_a_living_run_alone(cli: Cli) -> None:
     seen: list[Ended] = []
-    ended = cli.watch("run", CLIP, "--bucket", "none", on=at("loading the model", lambda _: seen.append(cli("ps"))))
+
+    def look(process: subprocess.Popen[str]) -> None:
+        with frozen(process):
+            seen.append(cli("ps"))
+
+    ended = cli.watch("run", CLIP, "--bucket", "none", on=at("loading the model", look))
     assert ended.code == 0
     assert "ended what" not in seen[0].err
     assert instance(cli)["instance_id"] in seen[0].out
@@ -76,7 +84,7 @@ def test_a_schedule_is_moved_on_by_a_living_client_and_taken_away_at_the_end(cli
                 time.sleep(0.02)
         due.append(cli.account.table()["schedules"][0]["due"])
 
-    ended = cli.watch("run", HELD_OUT / "clip03.flac", "--bucket", "none", on=at("loading the model", live_on))
+    ended = cli.watch("run", *LONG_ENOUGH, "--bucket", "none", on=at("loading the model", live_on))
     assert ended.code == 0
     assert due[1] - due[0] > 2 * 80
     assert cli.account.table()["schedules"] == []
@@ -206,7 +214,7 @@ def test_an_account_that_refuses_schedules_costs_one_lock_and_no_sign_of_life(cl
                 assert time.monotonic() < deadline
                 time.sleep(0.02)
 
-    ended = cli.watch("run", HELD_OUT / "clip03.flac", "--bucket", "none", on=at("loading the model", live_on))
+    ended = cli.watch("run", *LONG_ENOUGH, "--bucket", "none", on=at("loading the model", live_on))
     assert ended.code == 0, ended.err
     assert ended.err.count("the account's own lock is off") == 1
 

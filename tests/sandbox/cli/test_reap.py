@@ -14,7 +14,7 @@ from typing import Any
 
 import boto3
 from debris import Debris
-from product import HELD_OUT, Cli, Ended, instance, killed, leftovers
+from product import HELD_OUT, Cli, Ended, frozen, instance, killed, leftovers
 
 from gputx.lease.journal import Journal, State
 from gputx.models import Kind
@@ -108,15 +108,16 @@ def test_what_is_not_ours_is_never_named(cli: Cli, debris: Debris) -> None:
 def test_a_run_at_work_is_left_alone_unless_it_is_named(cli: Cli, debris: Debris) -> None:
     def during(line: str, process: subprocess.Popen[str]) -> None:
         if line.startswith("loading the model"):
-            kept = cli("reap", "--yes", "--json").document
-            assert found(kept, "ended") == {}
-            assert {thing["why"] for thing in kept["things"]} == {
-                "held by a gputx that runs here: name it with --run, or --all"
-            }
-            run = kept["things"][0]["run"]
-            ended = cli("reap", "--yes", "--run", run, "--json").document
-            assert len(found(ended, "ended")["instance"]) == 1
-            process.send_signal(signal.SIGINT)
+            with frozen(process):
+                kept = cli("reap", "--yes", "--json").document
+                assert found(kept, "ended") == {}
+                assert {thing["why"] for thing in kept["things"]} == {
+                    "held by a gputx that runs here: name it with --run, or --all"
+                }
+                run = kept["things"][0]["run"]
+                ended = cli("reap", "--yes", "--run", run, "--json").document
+                assert len(found(ended, "ended")["instance"]) == 1
+                process.send_signal(signal.SIGINT)
 
     cli.watch("run", CLIP, "--bucket", "none", on=during)
 
