@@ -12,7 +12,7 @@ from gputx.models import Instance
 
 
 class AccountCustody:
-    """Implements ``gputx.lease.guard.Custody`` on EC2."""
+    """Implements ``gputx.lease.custody.Custody`` on EC2."""
 
     def __init__(self, session: AwsSession) -> None:
         # The guard asks again by itself, and wants to know soon.

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from gputx.clock import Clock, Stop
 from gputx.errors import ExitCode, GputxError, InterruptedBySignal
-from gputx.lease.guard import Patience
+from gputx.lease.custody import Patience
 from gputx.lease.verdict import RUNNING, Verdict
 from gputx.models import Kind, Leftover
 

@@ -13,7 +13,8 @@ from itertools import groupby
 
 from gputx.clock import Clock, Stop
 from gputx.errors import StillRunningError
-from gputx.lease.guard import Custody, Guard, Patience
+from gputx.lease.custody import Custody, Patience
+from gputx.lease.guard import Guard
 from gputx.lease.journal import Entry, Journal
 from gputx.lease.record import RunRecord
 from gputx.models import Kind

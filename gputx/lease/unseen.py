@@ -13,7 +13,7 @@ from itertools import groupby
 from typing import Protocol
 
 from gputx.clock import Clock
-from gputx.lease.guard import MARGIN_SECONDS, Custody, Patience
+from gputx.lease.custody import MARGIN_SECONDS, Custody, Patience
 from gputx.lease.journal import Entry, Journal, State
 from gputx.lease.settle import settle
 from gputx.lease.verdict import Policy, Verdict

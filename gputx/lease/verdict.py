@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import groupby
 
-from gputx.lease.guard import MARGIN_SECONDS
+from gputx.lease.custody import MARGIN_SECONDS
 from gputx.models import Kind, Leftover
 from gputx.units import duration
 

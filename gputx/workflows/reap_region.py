@@ -11,7 +11,7 @@ from gputx.aws.inventory import Inventory
 from gputx.aws.session import AwsSession
 from gputx.clock import Stop
 from gputx.errors import GputxError
-from gputx.lease.guard import Patience
+from gputx.lease.custody import Patience
 from gputx.lease.journal import Journal
 from gputx.lease.reaper import PATIENCE, Reaped, reap
 from gputx.lease.settle import BESIDE_OTHER_WORK

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from clocks import ManualClock
 
-from gputx.lease.guard import MARGIN_SECONDS, Patience
+from gputx.lease.custody import MARGIN_SECONDS, Patience
 from gputx.lease.journal import Journal, State
 from gputx.lease.unseen import Unseen, end_unseen, note_gone
 from gputx.lease.verdict import Policy, Verdict

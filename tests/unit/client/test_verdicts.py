@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from gputx.lease.guard import MARGIN_SECONDS
+from gputx.lease.custody import MARGIN_SECONDS
 from gputx.lease.verdict import Policy, Verdict, judge, spare_what_serves
 from gputx.models import Kind, Leftover
 
