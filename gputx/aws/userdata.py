@@ -9,6 +9,7 @@ script would run only after sshd is up. EC2 takes 16 KB of user-data.
 
 from __future__ import annotations
 
+import math
 import shlex
 from dataclasses import dataclass
 from email.mime.multipart import MIMEMultipart
@@ -149,7 +150,7 @@ def build(
     parts = MIMEMultipart(boundary="==gputx==")
     boothook = _BOOTHOOK.format(
         ttl=round(ttl),
-        deadline=round(deadline),
+        deadline=math.ceil(deadline),
         grace=round(grace),
         watch=WATCH_SECONDS,
         beat=BEAT_FILE,

@@ -18,6 +18,8 @@ from gputx.workflows.store import Shelf
 from gputx.workflows.work import Work
 
 _POLL_SECONDS = 0.2
+_CLOCKS_DIFFER_SECONDS = 5.0
+"""An instance that ends so shortly before its deadline has reached it, by its own clock."""
 _LIVES = 2
 """An instance that is lost in mid-run is replaced once."""
 
@@ -123,7 +125,7 @@ class CloudRun:
         """Why a lost instance is not replaced, or None where it is."""
         if self._unended:
             return "its end could not be confirmed, so no other is launched"
-        if self._story.clock.time() >= self._deadline:
+        if self._story.clock.time() >= self._deadline - _CLOCKS_DIFFER_SECONDS:
             return "the instance ended at its deadline; allow more with --ttl or --max-cost"
         return "the instance was lost twice" if life == _LIVES else None
 

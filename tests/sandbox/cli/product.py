@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -170,6 +171,24 @@ def killed(cli: Cli, moment: str = "loading the model", *options: str) -> Ended:
     assert ended.code == -signal.SIGKILL
     assert instance(cli)["state"] in {"pending", "running"}
     return ended
+
+
+@contextlib.contextmanager
+def turned(cli: Cli) -> Iterator[None]:
+    """The clock goes on by ten seconds several times a second: a client's patience costs no real time."""
+    over = threading.Event()
+
+    def turn() -> None:
+        while not over.wait(0.3):
+            cli.account.advance(10)
+
+    thread = threading.Thread(target=turn)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 @contextlib.contextmanager

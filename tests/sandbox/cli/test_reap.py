@@ -14,7 +14,7 @@ from typing import Any
 
 import boto3
 from debris import Debris
-from product import HELD_OUT, Cli, Ended, frozen, instance, killed, leftovers
+from product import HELD_OUT, Cli, Ended, frozen, instance, killed, leftovers, turned
 
 from gputx.lease.journal import Journal, State
 from gputx.models import Kind
@@ -217,7 +217,8 @@ def test_an_instance_that_can_not_be_looked_at_keeps_its_schedule(cli: Cli, debr
     killed(cli)
     assert len(cli.account.table()["schedules"]) == 1
     cli.account.add_rule("DescribeInstances error=UnauthorizedOperation")
-    blind = cli("reap", "--yes", "--json", code=1)
+    with turned(cli):
+        blind = cli("reap", "--yes", "--json", code=1)
     [schedule] = [thing for thing in blind.document["things"] if thing["kind"] == "schedule"]
     assert schedule["verdict"] == "not ended"
     assert schedule["why"] == "it will end its instance, which could not be looked for"
