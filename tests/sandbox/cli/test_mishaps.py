@@ -6,11 +6,12 @@ import contextlib
 import io
 import os
 import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from product import HELD_OUT, REFERENCES, Cli, Ended, descendants, leftovers, wer
+from product import HELD_OUT, REFERENCES, Cli, Ended, descendants, frozen, leftovers, wer
 
 from gputx.cli import group
 
@@ -216,9 +217,10 @@ def test_results_that_s3_refuses_later_are_here_all_the_same(cli: Cli) -> None:
 
 
 def test_an_instance_that_reaches_its_deadline_is_not_replaced(cli: Cli) -> None:
-    def turn(line: str, _process: object) -> None:
+    def turn(line: str, process: subprocess.Popen[str]) -> None:
         if line.startswith("loading the model"):
-            cli.account.advance(31 * 60)
+            with frozen(process):
+                cli.account.advance(31 * 60)
 
     ended = cli.watch("run", HELD_OUT / "clip03.flac", "--ttl", "30m", "--grace", "1h", "--bucket", "none", on=turn)
     assert ended.code == 1
