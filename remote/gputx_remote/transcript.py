@@ -10,12 +10,47 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
+class Word:
+    """A word as it is written, punctuation with it, and without spaces round it. ``start_ms`` ≤ ``end_ms``."""
+
+    start_ms: int
+    end_ms: int
+    text: str
+    probability: float
+    """The mean probability of its tokens, 0 to 1."""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """How sure the model was. Whisper's own measures, by their names in ``whisper/decoding.py``."""
+
+    avg_logprob: float
+    """Mean log probability of the tokens, the end of text included."""
+    compression_ratio: float
+    """Bytes of UTF-8 over bytes that zlib makes of them: loops compress well."""
+    no_speech_prob: float
+    """Probability of <|nospeech|> where the text begins; 0 where the model has no such token."""
+    temperature: float
+    """The temperature it was decoded at: 0 is greedy."""
+
+
+@dataclass(frozen=True)
 class Segment:
     """A timed piece of text. ``start_ms`` ≤ ``end_ms``, both from the start of the file."""
 
     start_ms: int
     end_ms: int
     text: str
+    words: tuple[Word, ...] = ()
+    """In order, between its own times; empty unless word times were asked for."""
+    tokens: tuple[int, ...] = ()
+    """The text's tokens, without special ones."""
+    confidence: float | None = None
+    """exp of the mean log probability of its own tokens, 0 to 1."""
+    suspect: bool = False
+    """A person should listen to it: it failed the quality checks at every temperature."""
+    measure: Measure | None = None
+    """Of the window it came from."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +59,15 @@ class Transcript:
 
     segments: tuple[Segment, ...]
     language: str
+    """The one that is spoken."""
     duration_ms: int
+    translated: bool = False
+    """Whether the text is a translation: Whisper translates into English."""
+
+    @property
+    def text_language(self) -> str:
+        """The one that the text is written in."""
+        return "en" if self.translated else self.language
 
     @property
     def text(self) -> str:
