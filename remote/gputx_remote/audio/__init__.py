@@ -6,6 +6,6 @@ Nothing here knows of models or of where the samples go; a 12-hour file never li
 from gputx_remote.audio.opening import probe
 from gputx_remote.audio.prepare import Prepared, prepare
 from gputx_remote.audio.source import AudioInfo
-from gputx_remote.audio.stream import SAMPLE_RATE, blocks, read
+from gputx_remote.audio.stream import SAMPLE_RATE, Channel, blocks, read
 
-__all__ = ["SAMPLE_RATE", "AudioInfo", "Prepared", "blocks", "prepare", "probe", "read"]
+__all__ = ["SAMPLE_RATE", "AudioInfo", "Channel", "Prepared", "blocks", "prepare", "probe", "read"]

@@ -15,7 +15,7 @@ import soundfile
 
 from gputx_remote.audio.opening import open_source
 from gputx_remote.audio.source import Damage, FloatArray
-from gputx_remote.audio.stream import SAMPLE_RATE, resampled
+from gputx_remote.audio.stream import SAMPLE_RATE, Channel, resampled
 from gputx_remote.errors import AudioUnreadableError
 
 FULL_SCALE = 32_768
@@ -44,6 +44,7 @@ def prepare(
     source: Path,
     destination: Path,
     *,
+    channel: Channel | None = None,
     progress: Callable[[float, float | None], None] | None = None,
     check: Callable[[], None] | None = None,
 ) -> Prepared:
@@ -52,11 +53,12 @@ def prepare(
     Args:
         source: any audio file, or a video with an audio track.
         destination: the file to write; nothing is left there unless the whole succeeded.
+        channel: the one channel to take; None for the average of all.
         progress: called with (seconds done, seconds in all or None) after each block of a few seconds.
         check: called before each block; whatever it raises ends the work and passes through.
 
     Raises:
-        AudioUnreadableError: the source is no audio, or the destination can't be written.
+        AudioUnreadableError: the source is no audio or has no such channel, or the destination can't be written.
     """
     damage = Damage()
     try:
@@ -66,7 +68,7 @@ def prepare(
             sink = _Sink(file)
             with soundfile.SoundFile(sink, "w", SAMPLE_RATE, 1, format="FLAC", subtype="PCM_16") as flac:
                 samples = 0
-                for block in resampled(opened, damage):
+                for block in resampled(opened, damage, channel=channel):
                     if check is not None:
                         check()
                     flac.write(_pcm16(block))
