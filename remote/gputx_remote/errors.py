@@ -11,6 +11,10 @@ class ModelUnavailableError(Exception):
     """The model can't be found, fetched or loaded. The message names the model and says why, in one line."""
 
 
+class EngineUnavailableError(Exception):
+    """The engine that was chosen can't run on this machine. The message says why, in one line."""
+
+
 class EngineError(Exception):
     """The model was loaded but could not transcribe this audio."""
 

@@ -13,18 +13,16 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import torch
-import transformers
-from safetensors import SafetensorError
-from transformers import WhisperForConditionalGeneration, WhisperProcessor
 from transformers.pipelines.automatic_speech_recognition import AutomaticSpeechRecognitionPipeline
 
+from gputx_remote.decoders.transformers_model import Checkpoint
 from gputx_remote.engine.transcriber import Progress, TranscribeOptions, TranscriptionInfo
-from gputx_remote.errors import EngineError, ModelUnavailableError
+from gputx_remote.errors import EngineError
 from gputx_remote.transcript import Segment, orderly
-from gputx_remote.weights import ModelLocation
 
 if TYPE_CHECKING:
-    from gputx_remote.engine.transcriber import Audio
+    from gputx_remote.audio.recording import Recording
+    from gputx_remote.audio.source import FloatArray
 
 SAMPLE_RATE = 16_000
 CHUNK_SECONDS = 30
@@ -39,11 +37,23 @@ Window = dict[str, Any]
 
 
 class ReferenceTranscriber:
-    """A Whisper model behind the stock pipeline: fp16 on CUDA, fp32 on the CPU."""
+    """A Whisper model behind the stock pipeline."""
 
-    def __init__(self, pipeline: Any, batch_size: int, note: Callable[[str], None]) -> None:
-        self._pipeline = pipeline
-        self._batch_size = batch_size
+    def __init__(self, checkpoint: Checkpoint, batch_size: int | None, note: Callable[[str], None]) -> None:
+        """
+        Args:
+            checkpoint: the model.
+            batch_size: windows at once; None for 6 on CUDA and 4 on the CPU.
+            note: told in one line when a fallback is taken.
+        """
+        processor = checkpoint.processor
+        self._pipeline = AutomaticSpeechRecognitionPipeline(
+            model=checkpoint.model,
+            tokenizer=processor.tokenizer,
+            feature_extractor=processor.feature_extractor,
+            device=checkpoint.device,
+        )
+        self._batch_size = batch_size or BATCH_SIZE[checkpoint.device]
         self._note = note
 
     @property
@@ -51,19 +61,23 @@ class ReferenceTranscriber:
         return str(self._pipeline.device.type)
 
     @property
-    def dtype(self) -> str:
+    def compute_type(self) -> str:
         return str(self._pipeline.model.dtype).removeprefix("torch.")
 
     def transcribe(
-        self, audio: Audio, options: TranscribeOptions, *, progress: Progress | None = None
+        self, recording: Recording, options: TranscribeOptions, *, progress: Progress | None = None
     ) -> tuple[Iterator[Segment], TranscriptionInfo]:
-        """See :meth:`gputx_remote.engine.transcriber.Transcriber.transcribe`."""
-        info = TranscriptionInfo(options.language or "", round(len(audio) * 1000 / SAMPLE_RATE))
-        return self._segments(audio, options, info, progress), info
+        """See :meth:`gputx_remote.engine.transcriber.Transcriber.transcribe`.
+
+        The stock pipeline wants the whole recording in memory: 3.8 MB a minute.
+        """
+        info = TranscriptionInfo(options.language or "", recording.duration_ms)
+        return self._segments(recording, options, info, progress), info
 
     def _segments(
-        self, audio: Audio, options: TranscribeOptions, info: TranscriptionInfo, progress: Progress | None
+        self, recording: Recording, options: TranscribeOptions, info: TranscriptionInfo, progress: Progress | None
     ) -> Iterator[Segment]:
+        audio: FloatArray = recording.read()
         pre, forward, post = self._pipeline._sanitize_parameters(
             chunk_length_s=CHUNK_SECONDS,
             ignore_warning=True,
@@ -162,69 +176,6 @@ class ReferenceTranscriber:
             {"tokens": output["tokens"][i : i + 1], "stride": window["stride"], "is_last": window["is_last"]}
             for i, window in enumerate(batch)
         ]
-
-
-def load(
-    location: ModelLocation,
-    *,
-    device: str = "auto",
-    batch_size: int | None = None,
-    note: Callable[[str], None],
-) -> ReferenceTranscriber:
-    """Load a model from local files.
-
-    Args:
-        location: what :func:`gputx_remote.weights.resolve` found.
-        device: "cuda", "cpu", or "auto" for CUDA where there is one.
-        batch_size: windows at once; None for 6 on CUDA and 4 on the CPU.
-        note: told in one line when a fallback is taken.
-
-    Raises:
-        ModelUnavailableError: the files are no Whisper model that transformers can load.
-    """
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
-    kind = _device(device, note)
-    try:
-        model, processor = _load(location, kind)
-    except torch.OutOfMemoryError:
-        note("GPU memory too small for the model: using the CPU")
-        kind = "cpu"
-        model, processor = _load(location, kind)
-    pipeline = AutomaticSpeechRecognitionPipeline(
-        model=model, tokenizer=processor.tokenizer, feature_extractor=processor.feature_extractor, device=kind
-    )
-    return ReferenceTranscriber(pipeline, batch_size or BATCH_SIZE[kind], note)
-
-
-def _load(location: ModelLocation, kind: str) -> tuple[Any, Any]:
-    if kind == "cuda":
-        # The windows all have one shape, so the time spent on picking convolution kernels comes back.
-        torch.backends.cudnn.benchmark = True
-    try:
-        model = WhisperForConditionalGeneration.from_pretrained(
-            location.path,
-            dtype=torch.float16 if kind == "cuda" else torch.float32,
-            attn_implementation="sdpa",
-            use_safetensors=True,
-            local_files_only=True,
-        )
-        processor = WhisperProcessor.from_pretrained(location.path, local_files_only=True)
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        if isinstance(error, torch.OutOfMemoryError):
-            raise
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ModelUnavailableError(f"model {location.id}: it can't be loaded: {reason}") from error
-    return model.eval().to(kind), processor
-
-
-def _device(wanted: str, note: Callable[[str], None]) -> str:
-    if wanted == "cpu":
-        return "cpu"
-    if torch.cuda.is_available():
-        return "cuda"
-    note("no usable CUDA GPU here: using the CPU")
-    return "cpu"
 
 
 def _heard(windows: Sequence[Window]) -> int:

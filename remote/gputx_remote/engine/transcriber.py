@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:  # `attach` imports this module and should not wait for numpy
-    import numpy as np
-    import numpy.typing as npt
-
+    from gputx_remote.audio.recording import Recording
+    from gputx_remote.speech.plan import SpeechOptions
     from gputx_remote.transcript import Segment
 
-    Audio = npt.NDArray[np.float32]
-
 Progress = Callable[[float, float], None]
+
+TEMPERATURES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+"""Those of OpenAI's whisper (``whisper/transcribe.py``)."""
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """When a window's text is not believed. The defaults are those of OpenAI's whisper, but for the last."""
+
+    compression_ratio: float = 2.4
+    """Text that zlib packs better than this repeats itself."""
+    logprob: float = -1.0
+    """A mean log probability below this was guesswork."""
+    no_speech: float = 0.6
+    """With guesswork and this probability of no speech, a window is taken for silent."""
+    repeats: int = 4
+    """A word or phrase this many times running is a loop."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +37,22 @@ class TranscribeOptions:
 
     language: str | None = "sv"
     task: str = "transcribe"  # or "translate", into English
+    word_timestamps: bool = False
+    initial_prompt: str | None = None
+    """Text that stands before the recording, for names and spelling. Every window gets it."""
+    hotwords: str | None = None
+    """Words to expect, anywhere in the recording."""
+    condition_on_previous_text: bool = False
+    """Give each window the text before it. One window after the other then, so it costs the batch."""
+    temperatures: tuple[float, ...] = TEMPERATURES
+    thresholds: Thresholds = field(default_factory=Thresholds)
+    speech: SpeechOptions | None = None
+    """How speech is found and cut; None for the defaults."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for temperatures that can't be."""
+        if not self.temperatures or not all(0 <= value <= 2 for value in self.temperatures):
+            raise ValueError("temperatures go from 0 to 2, and there is one at least")
 
 
 @dataclass
@@ -32,26 +62,43 @@ class TranscriptionInfo:
     language: str
     duration_ms: int
     windows: int = 0
+    decoded_again: int = 0
+    """Windows that failed the quality checks and were decoded at another temperature."""
+    suspect: int = 0
+    """Windows that failed them at every temperature."""
+    silence_ms: int = 0
+    """Audio that was taken for silence and not decoded."""
 
 
 class Transcriber(Protocol):
     """A loaded model. Not thread-safe: one transcription at a time."""
 
+    @property
+    def device(self) -> str:
+        """cpu or cuda; it may change from one to the other when memory is short."""
+        ...
+
+    @property
+    def compute_type(self) -> str:
+        """float32, float16, int8, …"""
+        ...
+
     def transcribe(
-        self, audio: Audio, options: TranscribeOptions, *, progress: Progress | None = None
+        self, recording: Recording, options: TranscribeOptions, *, progress: Progress | None = None
     ) -> tuple[Iterator[Segment], TranscriptionInfo]:
-        """Transcribe float32 samples of shape (samples,), 16 kHz mono, full scale ±1.
+        """Transcribe a recording.
 
         Args:
-            audio: the samples.
-            options: language and task.
+            recording: the audio.
+            options: language, task, and how.
             progress: called with (seconds of audio done, seconds in all) as windows finish.
 
         Returns:
-            (segments, info). Segments come lazily, as :func:`gputx_remote.transcript.orderly` promises;
-            silence gives none. Work is done as they are drawn.
+            (segments, info). Segments come lazily and in order, as :func:`gputx_remote.transcript.orderly`
+            promises; silence gives none. Work is done as they are drawn.
 
         Raises:
             EngineError: while drawing, when the model can't decode this audio.
+            AudioUnreadableError: while drawing, when the audio can't be read on.
         """
         ...

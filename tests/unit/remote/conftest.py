@@ -15,6 +15,7 @@ import soundfile
 from material import HELD_OUT, ROOT, Clip, MakeFile
 
 import gputx_remote.engine  # noqa: F401 - sets how torch's threads wait, before any test imports torch
+from gputx_remote.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from gputx_remote.engine.reference import ReferenceTranscriber
@@ -33,6 +34,11 @@ def model_path() -> Path:
 
 
 @pytest.fixture(scope="session")
+def vocabulary(model_path: Path) -> Vocabulary:
+    return Vocabulary.load(model_path)
+
+
+@pytest.fixture(scope="session")
 def notes() -> list[str]:
     return []
 
@@ -41,10 +47,12 @@ def notes() -> list[str]:
 def engine(model_path: Path, notes: list[str]) -> ReferenceTranscriber:
     # Seconds of imports, which the tests of audio and writers do without.
     from gputx_remote import weights  # noqa: PLC0415
-    from gputx_remote.engine import reference  # noqa: PLC0415
+    from gputx_remote.decoders import transformers_model  # noqa: PLC0415
+    from gputx_remote.engine.reference import ReferenceTranscriber  # noqa: PLC0415
 
     location = weights.resolve(str(model_path), None, notes.append)
-    return reference.load(location, device="cpu", note=notes.append)
+    checkpoint = transformers_model.load(location, device="cpu", dtype="float32", note=notes.append)
+    return ReferenceTranscriber(checkpoint, None, notes.append)
 
 
 @pytest.fixture(scope="session")
@@ -54,7 +62,8 @@ def payload(tmp_path_factory: pytest.TempPathFactory) -> Path:
     entry = "import sys\nfrom gputx_remote.__main__ import main\nsys.exit(main())\n"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr(zipfile.ZipInfo("__main__.py"), entry)
-        for file in sorted((ROOT / "remote" / "gputx_remote").rglob("*.py")):
+        files = (path for path in (ROOT / "remote" / "gputx_remote").rglob("*") if path.is_file())
+        for file in sorted(path for path in files if path.suffix != ".pyc"):
             archive.writestr(zipfile.ZipInfo(str(file.relative_to(ROOT / "remote"))), file.read_bytes())
     return path
 

@@ -1,4 +1,4 @@
-"""The reference engine on real words: what it hears, when, and how it tells of its work."""
+"""The reference (the stock pipeline) on real words: what it hears, when, and how it tells of its work."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import torch
 from material import HELD_OUT, Clip, normalised
 
 from gputx_remote import audio
+from gputx_remote.audio.recording import Recording
 from gputx_remote.engine.reference import BATCH_SIZE, BEAMS, ReferenceTranscriber
 from gputx_remote.engine.transcriber import TranscribeOptions
 from gputx_remote.errors import EngineError
@@ -21,7 +22,7 @@ SWEDISH = TranscribeOptions(language="sv")
 
 
 def transcribe(engine: ReferenceTranscriber, samples: np.ndarray) -> Transcript:
-    segments, info = engine.transcribe(samples, SWEDISH)
+    segments, info = engine.transcribe(Recording.of(samples), SWEDISH)
     found = tuple(segments)
     return Transcript(found, info.language, info.duration_ms)
 
@@ -56,7 +57,7 @@ def test_it_says_what_the_stock_pipeline_says(engine: ReferenceTranscriber) -> N
         ignore_warning=True,
         generate_kwargs={"language": "sv", "task": "transcribe", "num_beams": BEAMS},
     )
-    segments, info = engine.transcribe(samples, SWEDISH)
+    segments, info = engine.transcribe(Recording.of(samples), SWEDISH)
     assert [segment.text for segment in segments] == [piece["text"].strip() for piece in stock["chunks"]]
     assert info.windows == 5
 
@@ -65,7 +66,7 @@ def test_text_comes_while_the_rest_is_still_unheard(engine: ReferenceTranscriber
     samples = audio.read(HELD_OUT / "long3min.flac")
     story: list[tuple[str, float]] = []
     segments, info = engine.transcribe(
-        samples, SWEDISH, progress=lambda done, total: story.append(("progress", done / total))
+        Recording.of(samples), SWEDISH, progress=lambda done, total: story.append(("progress", done / total))
     )
     streamed = []
     for segment in segments:
@@ -82,7 +83,7 @@ def test_text_comes_while_the_rest_is_still_unheard(engine: ReferenceTranscriber
 def test_nothing_is_done_before_a_segment_is_drawn(engine: ReferenceTranscriber, clips: dict[str, Clip]) -> None:
     seen: list[float] = []
     segments, info = engine.transcribe(
-        audio.read(clips["clip01"].path), SWEDISH, progress=lambda done, _: seen.append(done)
+        Recording.open(clips["clip01"].path), SWEDISH, progress=lambda done, _: seen.append(done)
     )
     assert (seen, info.windows) == ([], 0)
     assert len(list(segments)) == 4
@@ -103,14 +104,14 @@ def test_faint_noise_is_no_speech(engine: ReferenceTranscriber) -> None:
 def test_an_unknown_language_is_an_error_of_this_file_only(
     engine: ReferenceTranscriber, clips: dict[str, Clip]
 ) -> None:
-    segments, _ = engine.transcribe(audio.read(clips["clip01"].path), TranscribeOptions(language="xx"))
+    segments, _ = engine.transcribe(Recording.open(clips["clip01"].path), TranscribeOptions(language="xx"))
     with pytest.raises(EngineError, match="xx"):
         list(segments)
 
 
 def test_without_a_language_the_model_is_asked(engine: ReferenceTranscriber, clips: dict[str, Clip]) -> None:
     clip = clips["clip04"]
-    segments, info = engine.transcribe(audio.read(clip.path), TranscribeOptions(language=None))
+    segments, info = engine.transcribe(Recording.open(clip.path), TranscribeOptions(language=None))
     # The tiny model knows one language, so this shows that it is asked, not that it can tell them apart.
     assert clip.wer(" ".join(segment.text for segment in segments)) == 0
     assert info.language == "sv"
@@ -149,12 +150,12 @@ def test_no_memory_at_all_fails_the_file(
     engine: ReferenceTranscriber, clips: dict[str, Clip], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engine._pipeline, "forward", starved(engine._pipeline.forward, 0, []))
-    segments, _ = engine.transcribe(audio.read(clips["clip01"].path), SWEDISH)
+    segments, _ = engine.transcribe(Recording.open(clips["clip01"].path), SWEDISH)
     with pytest.raises(EngineError, match=r"^not enough memory for one window of 30 s$"):
         list(segments)
 
 
 def test_the_cpu_is_used_in_fp32(engine: ReferenceTranscriber) -> None:
-    assert (engine.device, engine.dtype) == ("cpu", "float32")
+    assert (engine.device, engine.compute_type) == ("cpu", "float32")
     assert engine._pipeline.model.config._attn_implementation == "sdpa"
     assert not engine._pipeline.model.training

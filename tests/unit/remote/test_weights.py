@@ -106,12 +106,12 @@ def test_a_broken_config_is_refused(tmp_path: Path, config: str) -> None:
 
 
 def test_a_truncated_weight_file_is_one_line(tmp_path: Path, model_path: Path) -> None:
-    from gputx_remote.engine import reference  # noqa: PLC0415 - seconds of imports, for this test only
+    from gputx_remote.decoders import transformers_model  # noqa: PLC0415 - seconds of imports, for this test only
 
     broken = tmp_path / "model"
     shutil.copytree(model_path, broken)
     weights = broken / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:100_000])
     with pytest.raises(ModelUnavailableError, match="it can't be loaded") as caught:
-        reference.load(resolve(str(broken), None, print), device="cpu", note=print)
+        transformers_model.load(resolve(str(broken), None, print), device="cpu", dtype="float32", note=print)
     assert "\n" not in str(caught.value)
