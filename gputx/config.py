@@ -6,6 +6,7 @@ import difflib
 import ipaddress
 import math
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ import platformdirs
 from gputx.errors import ConfigurationError, InputError
 from gputx.models import DEFAULT_MODEL
 from gputx.units import parse_duration
+from gputx_remote.engine.choice import ALGORITHMS, COMPUTE_TYPES, DECODERS
 from gputx_remote.writers import FORMATS
 
 SHORTEST_SECONDS, LONGEST_SECONDS = 60.0, 24 * 3600.0
@@ -25,16 +27,16 @@ SHORTEST_SECONDS, LONGEST_SECONDS = 60.0, 24 * 3600.0
 SHORTEST_GRACE_SECONDS = 120.0
 """Of ``grace``: a client that is alive has to be heard several times in it, over a line that may be slow."""
 
-Kind = Literal["text", "list", "cidrs", "duration", "choice", "path", "money"]
+Kind = Literal["text", "list", "cidrs", "duration", "choice", "path", "money", "integer", "flag"]
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One thing that can be configured. Durations are kept as the text that was written."""
+    """One thing that can be configured. Durations are kept as the text that was written; integers are 1 or more."""
 
     name: str
     kind: Kind
-    default: str | tuple[str, ...] | None
+    default: str | tuple[str, ...] | bool | None
     help: str
     choices: tuple[str, ...] = ()
 
@@ -47,11 +49,24 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("on", "choice", "aws", "where a job runs", ("aws", "sandbox", "local")),
     Setting("region", "text", "eu-north-1", "AWS region"),
     Setting("profile", "text", None, "AWS profile from your AWS config"),
-    Setting("language", "text", "sv", "spoken language: a code or its English name"),
+    Setting("language", "text", "sv", "spoken language: a code, its English name, or auto"),
     Setting("model", "text", DEFAULT_MODEL, "Hugging Face id or directory of a Whisper model"),
     Setting("task", "choice", "transcribe", "what to do with speech", ("transcribe", "translate")),
     Setting("output_dir", "path", ".", "where transcripts are written"),
-    Setting("output_format", "list", ("txt",), "txt, srt, vtt, tsv, json, or all", (*FORMATS, "all")),
+    Setting("output_format", "list", ("txt",), f"{', '.join(FORMATS)}, or all", (*FORMATS, "all")),
+    Setting("max_line_width", "integer", None, "characters on a line of subtitles"),
+    Setting("max_line_count", "integer", None, "lines in a subtitle; implies --word-timestamps"),
+    Setting("max_words_per_line", "integer", None, "words on a line of subtitles; implies --word-timestamps"),
+    Setting("highlight_words", "flag", False, "underline each word as it is spoken; implies --word-timestamps"),
+    Setting("word_timestamps", "flag", False, "find when each word is spoken"),
+    Setting("algorithm", "choice", "auto", "vad, chunked (the stock pipeline) or sequential", ALGORITHMS),
+    Setting("decoder", "choice", "auto", "what runs the model (the fastest measured there)", DECODERS),
+    Setting("compute_type", "choice", "auto", "the decoder's arithmetic", COMPUTE_TYPES),
+    Setting("batch_size", "integer", None, "windows of 30 s at once (what memory has room for)"),
+    Setting("initial_prompt", "text", None, "text to stand before the recording: names, spelling, style"),
+    Setting("hotwords", "text", None, "words to expect"),
+    Setting("condition_on_previous_text", "flag", False, "give each window the text before it: one by one, slower"),
+    Setting("channel", "text", None, "the channel to hear: left, right or a number (all of them, mixed)"),
     Setting("market", "choice", "auto", "auto: spot, then on-demand", ("auto", "spot", "on-demand")),
     Setting("instance_type", "list", ("g4dn.xlarge",), "EC2 instance types that may be used"),
     Setting("zone", "list", (), "availability zones that may be used (all that offer the type)"),
@@ -94,6 +109,14 @@ class Configuration:
         """An amount in USD; None where none was given."""
         value = self.optional(name)
         return None if value is None else float(value)
+
+    def integer(self, name: str) -> int | None:
+        """A whole number; None where none was given."""
+        value = self.values[name]
+        return None if value is None else int(value)
+
+    def flag(self, name: str) -> bool:
+        return bool(self.values[name])
 
     def chosen(self, name: str) -> bool:
         """Whether anyone chose it: its origin is not the built-in default."""
@@ -201,6 +224,8 @@ def _check(setting: Setting, value: Any, where: str, failure: type[InputError | 
             for word in words:
                 _check_cidr(word, where, failure)
         return words
+    if setting.kind == "flag":
+        return _check_flag(value, where, failure)
     if not isinstance(value, str | int | float | Path) or isinstance(value, bool):
         raise failure(f"{where} has to be a word, not {value!r}", hint=setting.help)
     text = str(value)
@@ -210,6 +235,8 @@ def _check(setting: Setting, value: Any, where: str, failure: type[InputError | 
         _check_duration(setting, text, where, failure)
     if setting.kind == "money":
         _check_money(text, where, failure)
+    if setting.kind == "integer":
+        return _check_integer(text, where, failure)
     return text
 
 
@@ -233,6 +260,21 @@ def _check_money(text: str, where: str, failure: type[InputError | Configuration
         amount = math.nan
     if not 0 < amount < math.inf:
         raise failure(f"{where} can't be {text!r}", hint="an amount in USD, written like 0.25")
+
+
+def _check_integer(text: str, where: str, failure: type[InputError | ConfigurationError]) -> int:
+    if not re.fullmatch("0*[1-9][0-9]{0,8}", text, re.ASCII):
+        raise failure(f"{where} can't be {text!r}", hint="a whole number, 1 or more")
+    return int(text)
+
+
+def _check_flag(value: Any, where: str, failure: type[InputError | ConfigurationError]) -> bool:
+    word = str(value).lower() if isinstance(value, bool | str) else ""
+    if word in {"true", "yes", "on", "1"}:
+        return True
+    if word in {"false", "no", "off", "0"}:
+        return False
+    raise failure(f"{where} can't be {value!r}", hint="true or false")
 
 
 def _check_cidr(word: str, where: str, failure: type[InputError | ConfigurationError]) -> None:

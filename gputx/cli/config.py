@@ -52,4 +52,6 @@ def show(as_json: bool) -> None:
 def _text(value: object) -> str:
     if isinstance(value, tuple):
         return ", ".join(value) or "-"
+    if isinstance(value, bool):
+        return str(value).lower()
     return "-" if value is None else str(value)

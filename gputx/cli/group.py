@@ -13,6 +13,7 @@ from gputx.errors import ExitCode, GputxError, InterruptedBySignal
 
 COMMANDS = {
     "run": ("gputx.cli.run", "Turn recordings into text."),
+    "bench": ("gputx.cli.bench", "Measure every decoder on a recording of your own."),
     "ps": ("gputx.cli.ps", "List what is running, and what it has cost."),
     "reap": ("gputx.cli.reap", "End what was left behind: by tag, and by journal."),
     "config": ("gputx.cli.config", "Show every setting and where it comes from."),

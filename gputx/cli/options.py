@@ -17,12 +17,23 @@ def setting(name: str, *flags: str) -> Callable[[F], F]:
     what = BY_NAME[name]
     default = ", ".join(what.default) if isinstance(what.default, tuple) else what.default
     text = what.help + (f"  [default: {default}]" if default else "")
+    if what.kind == "flag":
+        return _flag(name, text)
     kind = click.Choice(what.choices) if what.kind == "choice" else None
     names = [*flags, "--" + name.replace("_", "-")]
     if "_" in name:
         # The spelling that whisper's own command line uses.
         names.append("--" + name)
-    return click.option(*names, name, type=kind, multiple=what.kind in {"list", "cidrs"}, help=text)
+    meta = "N" if what.kind == "integer" else None
+    return click.option(*names, name, type=kind, multiple=what.kind in {"list", "cidrs"}, metavar=meta, help=text)
+
+
+def _flag(name: str, text: str) -> Callable[[F], F]:
+    """``--name`` and ``--no-name``; and ``--name_so True``, because whisper's own command line wants a value there."""
+    words = name.replace("_", "-")
+    plain = click.option(f"--{words}/--no-{words}", name, default=None, help=text)
+    whisper = click.option(f"--{name}", name, type=str, default=None, hidden=True)
+    return lambda command: whisper(plain(command))
 
 
 def cloud(command: F) -> F:

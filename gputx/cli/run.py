@@ -24,6 +24,19 @@ from gputx.errors import ExitCode
 @setting("task")
 @setting("output_dir", "-o")
 @setting("output_format", "-f")
+@setting("max_line_width")
+@setting("max_line_count")
+@setting("max_words_per_line")
+@setting("highlight_words")
+@setting("word_timestamps")
+@setting("initial_prompt")
+@setting("hotwords")
+@setting("condition_on_previous_text")
+@setting("channel")
+@setting("algorithm")
+@setting("decoder")
+@setting("compute_type")
+@setting("batch_size")
 @setting("market")
 @setting("instance_type")
 @setting("zone")
@@ -53,7 +66,7 @@ def run(files: tuple[str, ...], dry_run: bool, as_json: bool, quiet: bool, **fla
     from gputx.lease.interrupts import supervise  # noqa: PLC0415
     from gputx.workflows.run import run as workflow  # noqa: PLC0415
 
-    request, where = _request(files, settings, dry_run), _where(settings)
+    request, where = _request(files, settings, dry_run), where_of(settings, _engine(settings))
     with show.display(quiet=quiet) as display:
         if "--debug" in sys.argv:
             logging.basicConfig(level=logging.INFO, handlers=[LogLines(display.say)])
@@ -83,27 +96,84 @@ def run(files: tuple[str, ...], dry_run: bool, as_json: bool, quiet: bool, **fla
 def _request(files: tuple[str, ...], settings: config.Configuration, dry_run: bool) -> Any:
     from gputx.workflows.outputs import formats  # noqa: PLC0415
     from gputx.workflows.work import RunRequest  # noqa: PLC0415
-    from gputx_remote.languages import code_of  # noqa: PLC0415
+    from gputx.workflows.worker import Asked  # noqa: PLC0415
+    from gputx_remote.writers import needs_words  # noqa: PLC0415
 
-    spoken = settings.text("language")
-    language = code_of(spoken)
-    if language is None:
-        raise click.UsageError(f"Whisper knows no language {spoken!r}; write a code or an English name: sv, Swedish")
+    writing = _writing(settings)
     return RunRequest(
         arguments=files,
-        language=language,
-        task=settings.text("task"),
+        asked=Asked(
+            language=language_of(settings.text("language")),
+            task=settings.text("task"),
+            word_timestamps=settings.flag("word_timestamps") or needs_words(writing),
+            initial_prompt=settings.optional("initial_prompt"),
+            hotwords=settings.optional("hotwords"),
+            condition_on_previous_text=settings.flag("condition_on_previous_text"),
+        ),
+        channel=channel_of(settings.optional("channel")),
         output_dir=Path(settings.text("output_dir")),
         formats=formats(settings.items("output_format")),
+        writing=writing,
         dry_run=dry_run,
     )
 
 
-def _where(settings: config.Configuration) -> Any:
+def language_of(spoken: str) -> str | None:
+    """A code for what was typed, None for auto. Raises UsageError."""
+    from gputx_remote.languages import code_of  # noqa: PLC0415
+
+    language = code_of(spoken)
+    if language is None and spoken.strip().lower() != "auto":
+        raise click.UsageError(f"Whisper knows no language {spoken!r}; write a code or an English name: sv, Swedish")
+    return language
+
+
+def channel_of(word: str | None) -> Any:
+    """What ``--channel`` means. Raises UsageError."""
+    if word is None or word in {"left", "right"}:
+        return word
+    if word.isascii() and word.isdigit() and int(word) > 0:
+        return int(word)
+    raise click.UsageError(f"--channel can't be {word!r}: it is left, right, or a number from 1")
+
+
+def _writing(settings: config.Configuration) -> Any:
+    from gputx_remote.writers import WriterOptions  # noqa: PLC0415
+
+    try:
+        return WriterOptions(
+            max_line_width=settings.integer("max_line_width"),
+            max_line_count=settings.integer("max_line_count"),
+            max_words_per_line=settings.integer("max_words_per_line"),
+            highlight_words=settings.flag("highlight_words"),
+        )
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+
+
+def _engine(settings: config.Configuration) -> Any:
+    from gputx.workflows.model import Engine  # noqa: PLC0415
+    from gputx_remote.engine.choice import Choice  # noqa: PLC0415
+    from gputx_remote.writers import needs_words  # noqa: PLC0415
+
+    choice = Choice(settings.text("algorithm"), settings.text("decoder"), settings.text("compute_type"))
+    wishes = [name for name in ("initial_prompt", "hotwords", "condition_on_previous_text") if settings.values[name]]
+    if settings.flag("word_timestamps") or needs_words(_writing(settings)):
+        wishes.append("word_timestamps")
+    try:
+        choice.check()
+        choice = choice.able(wishes)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    return Engine(choice, settings.integer("batch_size"))
+
+
+def where_of(settings: config.Configuration, engine: Any) -> Any:
+    """The place that the settings describe, as a :class:`gputx.workflows.where.Where`."""
     from gputx.models import Market  # noqa: PLC0415
     from gputx.workflows.hosts.survey import CloudOptions  # noqa: PLC0415
     from gputx.workflows.model import Pins  # noqa: PLC0415
-    from gputx.workflows.run import Where  # noqa: PLC0415
+    from gputx.workflows.where import Where  # noqa: PLC0415
 
     market = settings.text("market")
     options = CloudOptions(
@@ -120,6 +190,7 @@ def _where(settings: config.Configuration) -> Any:
         bucket=settings.optional("bucket"),
         # The default is the model of the image; only one that was asked for has to be brought there.
         model=settings.text("model") if settings.chosen("model") else None,
+        engine=engine,
     )
     pins = Pins(config.state_directory() / "models.json")
     return Where(settings.text("on"), settings.text("region"), settings.optional("profile"), options, pins)

@@ -52,7 +52,9 @@ class CloudRun:
         self._report.image, self._report.plan = found.image, list(found.pools)
         if self._report.dry_run:
             return
-        preparation = Preparation(self._work.outstanding, self._scratch, self._story, self._work.stop)
+        preparation = Preparation(
+            self._work.outstanding, self._scratch, self._story, self._work.stop, self._work.request.channel
+        )
         try:
             self._live(found)
         except Exception as error:
@@ -183,7 +185,7 @@ class CloudRun:
         """Put what was transcribed into the bucket, where there is one."""
         if found.bucket is None or not any(job.report.transcript for job in self._work.jobs):
             return None
-        shelf = Shelf(self._host.session, found.bucket, self._work.request.formats)
+        shelf = Shelf(self._host.session, found.bucket, self._work.request.formats, self._work.request.writing)
         with self._story.phase("store") as phase:
             self._storing(lambda: shelf.put_transcripts(self._work.jobs, when=self._story.clock.time()))
             phase.detail = shelf.address or "nothing could be stored"

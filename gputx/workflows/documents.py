@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from gputx.models import Attempt, Cost, FileReport, Phase, RunReport
+from gputx_remote.transcript import Segment, Word
 
 VERSION = 1
 
@@ -78,13 +79,30 @@ def _file(file: FileReport) -> dict[str, Any]:
         "language": transcript.language if transcript else None,
         "duration": transcript.duration_ms / 1000 if transcript else None,
         "processing_time": file.processing_seconds,
-        "segments": [
-            {"start": s.start_ms / 1000, "end": s.end_ms / 1000, "text": s.text}
-            for s in (transcript.segments if transcript else ())
-        ],
+        "segments": [_segment(segment) for segment in (transcript.segments if transcript else ())],
         "outputs": [str(path) for path in file.outputs],
         "s3": list(file.s3),
         "error": file.error,
+    }
+
+
+def _segment(segment: Segment) -> dict[str, Any]:
+    return {
+        "start": segment.start_ms / 1000,
+        "end": segment.end_ms / 1000,
+        "text": segment.text,
+        "confidence": segment.confidence,
+        "suspect": segment.suspect,
+        "words": [_word(word) for word in segment.words] or None,
+    }
+
+
+def _word(word: Word) -> dict[str, Any]:
+    return {
+        "word": word.text,
+        "start": word.start_ms / 1000,
+        "end": word.end_ms / 1000,
+        "probability": word.probability,
     }
 
 

@@ -34,6 +34,11 @@ class Source:
     stem: str
     problem: str | None = None
 
+    @property
+    def title(self) -> str:
+        """Its name without the directories."""
+        return Path(self.name).name
+
 
 def collect(arguments: Sequence[str], scratch: Path, stop: Stop) -> list[Source]:
     """Expand the arguments, in order, each recording once.

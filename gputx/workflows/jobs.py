@@ -42,8 +42,8 @@ class Job:
         self.tries += 1
         self.segments.clear()
 
-    def finish(self, *, language: str, duration_ms: int, processing_seconds: float) -> None:
-        self.report.transcript = Transcript(tuple(self.segments), language, duration_ms)
+    def finish(self, *, language: str, duration_ms: int, processing_seconds: float, translated: bool) -> None:
+        self.report.transcript = Transcript(tuple(self.segments), language, duration_ms, translated)
         self.report.processing_seconds = processing_seconds
 
     def fail(self, why: str) -> None:
@@ -76,11 +76,15 @@ def open_jobs(sources: Sequence[Source], stems: Sequence[str]) -> list[Job]:
 class Preparation:
     """Decodes recordings one after the other, in a thread, to what goes over the wire: 16 kHz mono FLAC."""
 
-    def __init__(self, jobs: Iterable[Job], scratch: Path, story: Story, stop: Stop) -> None:
+    def __init__(
+        self, jobs: Iterable[Job], scratch: Path, story: Story, stop: Stop, channel: audio.Channel | None = None
+    ) -> None:
+        """``channel``: the one to hear; None mixes all."""
         self._cancelled = False
         self._stop = stop
         self._story = story
         self._scratch = scratch
+        self._channel = channel
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="audio")
         for job in jobs:
             job.prepared = self._executor.submit(self._prepare, job)
@@ -95,7 +99,7 @@ class Preparation:
         target = self._scratch / f"{job.id}.flac"
         with self._story.phase("audio", job.source.name) as phase:
             try:
-                prepared = audio.prepare(job.source.path, target, check=self._check)
+                prepared = audio.prepare(job.source.path, target, channel=self._channel, check=self._check)
             except AudioUnreadableError as error:
                 raise AudioError(str(error)) from error
             phase.detail = f"{job.label}{duration(prepared.duration_ms / 1000)}, {size(prepared.bytes)} to send"

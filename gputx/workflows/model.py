@@ -11,12 +11,36 @@ import json
 import os
 import re
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from gputx.errors import ConfigurationError, InputError
+from gputx_remote.engine.choice import Choice
 
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+
+
+@dataclass(frozen=True)
+class Engine:
+    """What runs the model, and how many windows at once; None for what memory has room for."""
+
+    choice: Choice = field(default_factory=Choice)
+    batch_size: int | None = None
+    device: str = "auto"
+    """"cuda", "cpu", or "auto" for CUDA where there is one."""
+
+    @property
+    def arguments(self) -> list[str]:
+        """Command-line words for the worker; what is left to it is not said."""
+        words: list[str] = []
+        for flag, value in (
+            ("--algorithm", self.choice.algorithm),
+            ("--decoder", self.choice.decoder),
+            ("--compute-type", self.choice.compute_type),
+            ("--device", self.device),
+        ):
+            words += [] if value == "auto" else [flag, value]
+        return words + ([] if self.batch_size is None else ["--batch-size", str(self.batch_size)])
 
 
 @dataclass(frozen=True)
@@ -31,6 +55,7 @@ class ModelChoice:
     location: str
     revision: str | None
     upload: Path | None = None
+    engine: Engine = field(default_factory=Engine)
 
     @property
     def from_hub(self) -> bool:
@@ -41,10 +66,11 @@ class ModelChoice:
     def arguments(self) -> list[str]:
         """Command-line words for the worker."""
         words = ["--model", self.location, "--model-name", self.name]
-        return [*words, "--revision", self.revision] if self.revision else words
+        pinned = [*words, "--revision", self.revision] if self.revision else words
+        return [*pinned, *self.engine.arguments]
 
 
-def choose(model: str, pins: Pins, *, elsewhere: bool) -> ModelChoice:
+def choose(model: str, pins: Pins, *, elsewhere: bool, engine: Engine) -> ModelChoice:
     """What ``--model`` means, for a worker here or ``elsewhere``.
 
     Raises:
@@ -53,10 +79,11 @@ def choose(model: str, pins: Pins, *, elsewhere: bool) -> ModelChoice:
     """
     directory = directory_of(model)
     if directory is None:
-        return ModelChoice(model, model, pins.revision(model))
+        return ModelChoice(model, model, pins.revision(model), engine=engine)
     if not elsewhere:
-        return ModelChoice(directory.name, str(directory), None)
-    return ModelChoice(directory.name, f"gputx/models/{_digest(directory)[:16]}", None, upload=directory)
+        return ModelChoice(directory.name, str(directory), None, engine=engine)
+    location = f"gputx/models/{_digest(directory)[:16]}"
+    return ModelChoice(directory.name, location, None, upload=directory, engine=engine)
 
 
 def _digest(directory: Path) -> str:

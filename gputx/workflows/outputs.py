@@ -61,13 +61,26 @@ def check_directory(directory: Path) -> None:
         raise InputError(f"{directory} can't be written to: {error.strerror}", hint="choose another with -o") from None
 
 
-def write(transcript: Transcript, *, directory: Path, stem: str, chosen: Sequence[str]) -> list[Path]:
+def write(
+    transcript: Transcript,
+    *,
+    directory: Path,
+    stem: str,
+    chosen: Sequence[str],
+    options: writers.WriterOptions | None = None,
+    title: str = "",
+) -> list[Path]:
     """Write one file per format. An older file of other content is kept as ``NAME.~1~`` (``~2~``, …).
+
+    Args:
+        options: as :func:`gputx_remote.writers.render` takes them, like ``title``.
 
     Raises:
         GputxError: the disk is full or the directory has gone; what was written before stays.
     """
-    return [save(writers.render(transcript, name), directory / f"{stem}.{name}") for name in chosen]
+    return [
+        save(writers.render(transcript, name, options, title=title), directory / f"{stem}.{name}") for name in chosen
+    ]
 
 
 def save(text: str, path: Path) -> Path:

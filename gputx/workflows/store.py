@@ -20,11 +20,14 @@ from gputx_remote import writers
 class Shelf:
     """One run's folder in the bucket. It is claimed with the first object, so that no two runs share it."""
 
-    def __init__(self, session: AwsSession, bucket: str, formats: Sequence[str]) -> None:
+    def __init__(
+        self, session: AwsSession, bucket: str, formats: Sequence[str], options: writers.WriterOptions | None = None
+    ) -> None:
         self._session = session
         self._bucket = bucket
         # transcription.txt is always there; other formats where they were asked for.
         self._formats = tuple(dict.fromkeys(("txt", *formats)))
+        self._options = options
         self._prefix: str | None = None
 
     @property
@@ -40,7 +43,7 @@ class Shelf:
                 continue
             for format_ in self._formats:
                 name = f"{self._folder(job, jobs)}transcription.{format_}"
-                body = writers.render(transcript, format_).encode()
+                body = writers.render(transcript, format_, self._options, title=job.source.title).encode()
                 if self._prefix is None:
                     self._prefix = storage.claim_folder(
                         self._session, self._bucket, when=when, first_key=name, body=body

@@ -24,7 +24,7 @@ class OpenPhase:
 
     def progress(self, done: float, total: float, unit: str) -> None:
         """``unit`` is "bytes" or "seconds" (of audio)."""
-        self._story.emit(PhaseProgress(self._story.clock.time(), self._name, done, total, unit))
+        self._story.emit(PhaseProgress(self._story.clock.time(), self._name, done, total, unit, self.detail))
 
     def close(self, *, ok: bool = True) -> None:
         if not self._closed:

@@ -18,11 +18,11 @@ from gputx.units import duration, size
 from gputx.workflows.hosts import Bench, DeliveryError
 from gputx.workflows.jobs import Job
 from gputx.workflows.story import OpenPhase, Story
-from gputx.workflows.worker import LineStream, Worker, WorkerEndedError
+from gputx.workflows.worker import Asked, LineStream, Worker, WorkerEndedError, segment_of
 from gputx_remote.audio import Prepared
-from gputx_remote.transcript import Segment
 
 _TRIES = 2
+_HINTS = {"model": "name another with --model", "engine": "leave --decoder and --compute-type away, or name others"}
 _POLL_SECONDS = 0.2
 
 
@@ -44,13 +44,16 @@ class Transcription:
 
     bench: Bench
     jobs: Sequence[Job]
-    language: str
-    task: str
+    asked: Asked
     story: Story
     finished: Callable[[Job], None]
     loaded: Loaded = field(default_factory=Loaded)
     delivered: dict[str, str] = field(default_factory=dict)
     """Where the bench has each job's audio: a second worker need not be sent it again."""
+    about: str = ""
+    """What the worker is, where there are several kinds of them; said while its model loads."""
+    heard: Callable[[dict[str, Any]], None] = lambda _: None
+    """Told of each event of each worker, before anything is made of it."""
 
     def run(self) -> Loaded:
         """Work until every job is done.
@@ -101,7 +104,7 @@ class _Shift:
         self.current: Job | None = None
 
     def work(self) -> None:
-        self._loading = self._task.story.open("model")
+        self._loading = self._task.story.open("model", self._task.about)
         stream: LineStream | None = None
         try:
             stream = self._task.bench.start_worker()
@@ -111,6 +114,7 @@ class _Shift:
             try:
                 for event in worker.events():
                     try:
+                        self._task.heard(event)
                         self._hear(event)
                     except (KeyError, TypeError) as error:
                         raise GputxError(f"the worker said something unexpected: {event!r:.200}") from error
@@ -140,7 +144,7 @@ class _Shift:
                 if self._over.is_set():
                     return
                 if path is not None:
-                    worker.transcribe(job.id, path, language=self._task.language, task=self._task.task)
+                    worker.transcribe(job.id, path, self._task.asked)
             worker.quit()
         except WorkerEndedError:
             return  # the listener sees its output end, and knows what it was doing
@@ -165,7 +169,7 @@ class _Shift:
     def _deliver(self, job: Job, prepared: Prepared) -> str:
         delivered = self._task.delivered
         if job.id not in delivered:
-            sending = _Sending(self._task.story, job, self._over)
+            sending = Sending(self._task.story, job, self._over)
             try:
                 delivered[job.id] = self._task.bench.deliver(prepared.path, progress=sending.progress)
             except BaseException:
@@ -180,8 +184,8 @@ class _Shift:
             self._model_is_ready(event)
         elif kind == "note":
             self._task.story.note(event["text"])
-        elif kind == "fatal" and event["kind"] == "model":
-            raise ConfigurationError(event["error"], hint="name another with --model")
+        elif kind == "fatal" and event["kind"] in _HINTS:
+            raise ConfigurationError(event["error"], hint=_HINTS[event["kind"]])
         elif kind == "fatal":
             raise GputxError(event["error"])
         elif kind in {"started", "progress", "segment", "finished", "failed"}:
@@ -200,9 +204,10 @@ class _Shift:
             job.begin()
             self._writing = self._task.story.open("transcribe", job.source.name)
         elif kind == "progress" and self._writing:
+            self._writing.detail = _windows(event["windows"])
             self._writing.progress(event["done"], event["total"], "seconds")
         elif kind == "segment":
-            segment = Segment(event["start_ms"], event["end_ms"], event["text"])
+            segment = segment_of(event)
             job.segments.append(segment)
             self._task.story.emit(
                 SegmentReady(
@@ -222,18 +227,19 @@ class _Shift:
                 language=event["language"],
                 duration_ms=round(event["duration"] * 1000),
                 processing_seconds=event["processing_time"],
+                translated=self._task.asked.task == "translate",
             )
         else:
             job.fail(event["error"])
         if self._writing is not None:
-            said = event["error"] if kind == "failed" else _heard(event["duration"], event["windows"])
+            said = event["error"] if kind == "failed" else _heard(event)
             self._writing.detail = job.label + said
             self._writing.close(ok=kind == "finished")
         self.current = None
         self._task.finished(job)
 
 
-class _Sending:
+class Sending:
     """The upload of one file as a phase, which begins with its first byte: on this machine nothing is sent."""
 
     def __init__(self, story: Story, job: Job, over: threading.Event) -> None:
@@ -256,5 +262,15 @@ class _Sending:
             self._phase.close(ok=ok)
 
 
-def _heard(seconds: float, windows: int) -> str:
-    return f"{duration(seconds)}, {windows} window{'' if windows == 1 else 's'}"
+def _heard(event: dict[str, Any]) -> str:
+    """``20 min 04 s, 41 windows, 2 decoded again``."""
+    parts = [duration(event["duration"]), _windows(event["windows"])]
+    if event.get("decoded_again"):
+        parts.append(f"{event['decoded_again']} decoded again")
+    if event.get("suspect"):
+        parts.append(f"{event['suspect']} still doubtful")
+    return ", ".join(parts)
+
+
+def _windows(number: int) -> str:
+    return f"{number} window{'' if number == 1 else 's'}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from gputx.clock import Stop
@@ -14,6 +14,9 @@ from gputx.workflows.hosts import Bench
 from gputx.workflows.jobs import Job
 from gputx.workflows.story import Story
 from gputx.workflows.transcription import Transcription
+from gputx.workflows.worker import Asked
+from gputx_remote.audio import Channel
+from gputx_remote.writers import SUBTITLES, WriterOptions, lacks_words
 
 
 @dataclass(frozen=True)
@@ -21,11 +24,14 @@ class RunRequest:
     """What was asked for, wherever it runs."""
 
     arguments: tuple[str, ...]
-    language: str
-    task: str
+    asked: Asked
     output_dir: Path
     formats: tuple[str, ...]
     dry_run: bool = False
+    writing: WriterOptions = field(default_factory=WriterOptions)
+    """How subtitles are cut."""
+    channel: Channel | None = None
+    """left, right or a number from 1; None mixes all."""
 
 
 @dataclass
@@ -50,8 +56,7 @@ class Work:
         task = Transcription(
             bench,
             self.outstanding,
-            self.request.language,
-            self.request.task,
+            self.request.asked,
             self.story,
             self._finish,
         )
@@ -83,12 +88,18 @@ class Work:
     def _finish(self, job: Job) -> None:
         report = job.report
         if report.transcript is not None:
+            if set(SUBTITLES) & set(self.request.formats) and lacks_words(report.transcript, self.request.writing):
+                self.story.warn(
+                    f"{job.source.name}: it came without word times; its subtitles are cut by length of text"
+                )
             try:
                 report.outputs += outputs.write(
                     report.transcript,
                     directory=self.request.output_dir,
                     stem=job.stem,
                     chosen=self.request.formats,
+                    options=self.request.writing,
+                    title=job.source.title,
                 )
             except GputxError as error:
                 report.error = error.message

@@ -4,11 +4,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from gputx.errors import GputxError
+from gputx_remote.transcript import Measure, Segment, Word
 
 PROTOCOL = 1
+
+
+@dataclass(frozen=True)
+class Asked:
+    """How a recording is to be transcribed; the fields are those of the command ``transcribe``."""
+
+    language: str | None
+    """A code; None has it detected."""
+    task: str
+    word_timestamps: bool = False
+    initial_prompt: str | None = None
+    hotwords: str | None = None
+    condition_on_previous_text: bool = False
 
 
 class LineStream(Protocol):
@@ -37,9 +52,8 @@ class Worker:
     def __init__(self, stream: LineStream) -> None:
         self._stream = stream
 
-    def transcribe(self, job: str, path: str, *, language: str, task: str) -> None:
-        options = {"language": language, "task": task}
-        self._send({"op": "transcribe", "id": job, "path": path, "options": options})
+    def transcribe(self, job: str, path: str, asked: Asked) -> None:
+        self._send({"op": "transcribe", "id": job, "path": path, "options": asdict(asked)})
 
     def quit(self) -> None:
         self._send({"op": "quit"})
@@ -62,3 +76,24 @@ class Worker:
 
     def _send(self, command: dict[str, Any]) -> None:
         self._stream.write_line(json.dumps(command, ensure_ascii=False))
+
+
+def segment_of(event: dict[str, Any]) -> Segment:
+    """A ``segment`` event as a segment.
+
+    Raises:
+        KeyError: a field is missing.
+        TypeError: one is something else.
+    """
+    words = tuple(Word(*word) for word in event.get("words", ()))
+    measure = event.get("measure")
+    return Segment(
+        event["start_ms"],
+        event["end_ms"],
+        event["text"],
+        words,
+        tuple(event.get("tokens", ())),
+        event.get("confidence"),
+        event.get("suspect", False),
+        Measure(*measure) if measure else None,
+    )

@@ -1,4 +1,4 @@
-"""``python payload.pyz worker|serve|attach``: see docs/contracts.md."""
+"""``python payload.pyz worker|serve|attach|engines``: see docs/contracts.md."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gputx_remote import ending
+from gputx_remote.engine.choice import ALGORITHMS, COMPUTE_TYPES, DECODERS, Choice
 
 
 def parser() -> argparse.ArgumentParser:
@@ -18,6 +19,9 @@ def parser() -> argparse.ArgumentParser:
     model.add_argument("--revision", help="the commit hash to use, or to record for a directory")
     model.add_argument("--device", choices=("auto", "cuda", "cpu"), default="auto")
     model.add_argument("--batch-size", type=_positive, help="windows at once")
+    model.add_argument("--algorithm", choices=ALGORITHMS, default="auto")
+    model.add_argument("--decoder", choices=DECODERS, default="auto")
+    model.add_argument("--compute-type", choices=COMPUTE_TYPES, default="auto")
     served = argparse.ArgumentParser(add_help=False)
     served.add_argument("--socket", type=Path, required=True, help="the Unix socket")
 
@@ -26,6 +30,7 @@ def parser() -> argparse.ArgumentParser:
     commands.add_parser("worker", parents=[model], help="commands on stdin, events on stdout")
     commands.add_parser("serve", parents=[model, served], help="the same behind a socket")
     commands.add_parser("attach", parents=[model, served], help="talk to a served worker, or be one")
+    commands.add_parser("engines", help="what can run here, as one event")
     return whole
 
 
@@ -37,7 +42,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # After the handlers, so that a signal during imports ends it as cleanly as one later.
     from gputx_remote import worker  # noqa: PLC0415
 
-    model = worker.ModelOptions(options.model, options.model_name, options.revision, options.device, options.batch_size)
+    if options.command == "engines":
+        worker.say_engines(worker.stdout_events())
+        return 0
+
+    model = worker.ModelOptions(
+        options.model,
+        options.model_name,
+        options.revision,
+        options.device,
+        options.batch_size,
+        Choice(options.algorithm, options.decoder, options.compute_type),
+    )
     match options.command:
         case "serve":
             from gputx_remote import serve  # noqa: PLC0415 - each command pays for itself alone

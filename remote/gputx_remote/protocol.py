@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from gputx_remote import PROTOCOL, __version__
-from gputx_remote.engine.transcriber import TranscribeOptions
+from gputx_remote.engine.transcriber import Thresholds, TranscribeOptions
 from gputx_remote.errors import ProtocolError
 
 FATAL = 3
@@ -86,9 +86,47 @@ def _transcribe(fields: dict[str, Any]) -> Transcribe:
     name, path, options = fields.get("id"), fields.get("path"), fields.get("options") or {}
     if not isinstance(name, str) or not isinstance(path, str) or not isinstance(options, dict):
         raise ProtocolError("transcribe needs id and path as strings, and options as an object")
-    language, task = options.get("language"), options.get("task") or "transcribe"
-    if language is not None and not isinstance(language, str):
-        raise ProtocolError("options.language is not a string")
-    if task not in TASKS:
+    return Transcribe(name, Path(path), _options(options))
+
+
+_KINDS: dict[str, tuple[type, ...]] = {
+    "language": (str,),
+    "task": (str,),
+    "word_timestamps": (bool,),
+    "initial_prompt": (str,),
+    "hotwords": (str,),
+    "condition_on_previous_text": (bool,),
+    "temperatures": (list,),
+    "thresholds": (dict,),
+    "speech": (dict,),
+}
+
+
+def _options(fields: dict[str, Any]) -> TranscribeOptions:
+    """What a client asked for; a null or a missing field means the default.
+
+    Raises:
+        ProtocolError: one is unknown or has a value that can't be.
+    """
+    given = {name: value for name, value in fields.items() if value is not None}
+    for name, value in given.items():
+        if name not in _KINDS:
+            raise ProtocolError(f"unknown option {name!r}")
+        if not isinstance(value, _KINDS[name]):
+            raise ProtocolError(f"options.{name} can't be {value!r:.60}")
+    if (task := given.get("task", "transcribe")) not in TASKS:
         raise ProtocolError(f"options.task is {task!r}; there are {' and '.join(TASKS)}")
-    return Transcribe(name, Path(path), TranscribeOptions(language=language, task=task))
+    # Null asks for the language to be detected.
+    given.setdefault("language", None)
+    try:
+        if "temperatures" in given:
+            given["temperatures"] = tuple(float(value) for value in given["temperatures"])
+        if "thresholds" in given:
+            given["thresholds"] = Thresholds(**given["thresholds"])
+        if "speech" in given:
+            from gputx_remote.speech.plan import SpeechOptions  # noqa: PLC0415 - few ask for it
+
+            given["speech"] = SpeechOptions(**given["speech"])
+        return TranscribeOptions(**given)
+    except (TypeError, ValueError) as error:
+        raise ProtocolError(f"the options can't be: {error}") from error

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from gputx_remote import ending, protocol, worker
-from gputx_remote.errors import ModelUnavailableError, ProtocolError
+from gputx_remote.errors import EngineUnavailableError, ModelUnavailableError, ProtocolError
 from gputx_remote.worker import ModelOptions
 
 
@@ -85,7 +85,7 @@ def _serve(options: ModelOptions, listener: socket.socket) -> int:
     threading.Thread(target=audience.admit, daemon=True).start()
     try:
         engine = worker.load(options, audience.emit)
-    except ModelUnavailableError as error:
+    except (ModelUnavailableError, EngineUnavailableError) as error:
         return worker.fatal(error, audience.emit)
     audience.end_prologue()
     while True:

@@ -6,15 +6,25 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, astuple, dataclass, field
 from typing import IO, TYPE_CHECKING, Any
 
-from gputx_remote import protocol
-from gputx_remote.errors import AudioUnreadableError, EngineError, ModelUnavailableError, ProtocolError
+from gputx_remote import machine, protocol
+from gputx_remote.engine.choice import Choice
+from gputx_remote.errors import (
+    AudioUnreadableError,
+    EngineError,
+    EngineUnavailableError,
+    ModelUnavailableError,
+    ProtocolError,
+)
 from gputx_remote.protocol import Emit, Transcribe
 
 if TYPE_CHECKING:
-    from gputx_remote.engine.transcriber import Transcriber
+    from gputx_remote.engine.transcriber import Transcriber, TranscriptionInfo
+    from gputx_remote.transcript import Segment
+
+FATAL_KINDS = {ModelUnavailableError: "model", EngineUnavailableError: "engine", ProtocolError: "protocol"}
 
 
 @dataclass(frozen=True)
@@ -26,6 +36,7 @@ class ModelOptions:
     revision: str | None = None
     device: str = "auto"
     batch_size: int | None = None
+    choice: Choice = field(default_factory=Choice)
 
 
 def load(options: ModelOptions, emit: Emit) -> Transcriber:
@@ -33,6 +44,7 @@ def load(options: ModelOptions, emit: Emit) -> Transcriber:
 
     Raises:
         ModelUnavailableError: it can't be found, fetched or loaded.
+        EngineUnavailableError: the engine that was chosen can't run here.
     """
     started = time.monotonic()
 
@@ -45,12 +57,27 @@ def load(options: ModelOptions, emit: Emit) -> Transcriber:
     said = {"model": options.name or location.id, "revision": location.revision}
     emit("model", state="loading", **said, device=None, dtype=None, seconds=0.0)
     # Seconds of imports: the client sees `loading` before them.
-    from gputx_remote.engine import reference  # noqa: PLC0415
+    from gputx_remote.engine import loading  # noqa: PLC0415
 
-    engine = reference.load(location, device=options.device, batch_size=options.batch_size, note=note)
+    engine = loading.load(location, options.choice, device=options.device, batch_size=options.batch_size, note=note)
     seconds = round(time.monotonic() - started, 3)
-    emit("model", state="ready", **said, device=engine.device, dtype=engine.dtype, seconds=seconds)
+    emit("model", state="ready", **said, device=engine.device, dtype=engine.compute_type, seconds=seconds)
     return engine
+
+
+def say_engines(emit: Emit) -> None:
+    """Say which engines can be chosen here, and what the machine is: the event ``engines``."""
+    protocol.hello(emit)
+    from gputx_remote.engine import loading  # noqa: PLC0415 - `hello` must not wait for imports
+
+    found = loading.offer()
+    emit(
+        "engines",
+        device=found.device,
+        default=None if found.default is None else asdict(found.default),
+        missing=found.missing,
+        machine=machine.describe(found.device),
+    )
 
 
 def obey(lines: Iterable[bytes], engine: Transcriber, emit: Emit) -> bool:
@@ -73,24 +100,25 @@ def transcribe(command: Transcribe, engine: Transcriber, emit: Emit) -> None:
     Raises:
         OSError: nobody listens to the events any more.
     """
-    from gputx_remote import audio  # noqa: PLC0415 - `hello` must not wait for imports
+    from gputx_remote.audio.recording import Recording  # noqa: PLC0415 - `hello` must not wait for imports
 
+    started = time.monotonic()
     try:
-        samples = audio.read(command.path)
+        recording = Recording.open(command.path)
+        info: TranscriptionInfo | None = None
+        duration = recording.duration_ms / 1000
+        emit("started", id=command.id, duration=round(duration, 3))
+
+        def progress(done: float, total: float) -> None:
+            windows = 0 if info is None else info.windows
+            emit("progress", id=command.id, done=round(done, 3), total=round(total, 3), windows=windows)
+
+        segments, info = engine.transcribe(recording, command.options, progress=progress)
+        for segment in segments:
+            emit("segment", id=command.id, **segment_fields(segment))
     except AudioUnreadableError as error:
         emit("failed", id=command.id, kind="audio", error=str(error))
         return
-    duration = len(samples) / audio.SAMPLE_RATE
-    emit("started", id=command.id, duration=round(duration, 3))
-    started = time.monotonic()
-
-    def progress(done: float, total: float) -> None:
-        emit("progress", id=command.id, done=round(done, 3), total=round(total, 3))
-
-    segments, info = engine.transcribe(samples, command.options, progress=progress)
-    try:
-        for segment in segments:
-            emit("segment", id=command.id, start_ms=segment.start_ms, end_ms=segment.end_ms, text=segment.text)
     except EngineError as error:
         emit("failed", id=command.id, kind="engine", error=str(error))
         return
@@ -101,12 +129,35 @@ def transcribe(command: Transcribe, engine: Transcriber, emit: Emit) -> None:
         duration=round(duration, 3),
         processing_time=round(time.monotonic() - started, 3),
         windows=info.windows,
+        decoded_again=info.decoded_again,
+        suspect=info.suspect,
+        silence=round(info.silence_ms / 1000, 3),
+        memory=machine.peak_memory(),
+        gpu_memory=machine.peak_gpu_memory(),
     )
 
 
-def fatal(error: ModelUnavailableError | ProtocolError, emit: Emit) -> int:
+def segment_fields(segment: Segment) -> dict[str, Any]:
+    """A segment as the fields of its event; what is not known is left out."""
+    fields: dict[str, Any] = {"start_ms": segment.start_ms, "end_ms": segment.end_ms, "text": segment.text}
+    if segment.words:
+        fields["words"] = [
+            [word.start_ms, word.end_ms, word.text, round(word.probability, 4)] for word in segment.words
+        ]
+    if segment.tokens:
+        fields["tokens"] = segment.tokens
+    if segment.confidence is not None:
+        fields["confidence"] = round(segment.confidence, 4)
+    if segment.suspect:
+        fields["suspect"] = True
+    if segment.measure is not None:
+        fields["measure"] = [round(value, 4) for value in astuple(segment.measure)]
+    return fields
+
+
+def fatal(error: ModelUnavailableError | EngineUnavailableError | ProtocolError, emit: Emit) -> int:
     """Say why the worker ends; return its exit status."""
-    emit("fatal", kind="model" if isinstance(error, ModelUnavailableError) else "protocol", error=str(error))
+    emit("fatal", kind=FATAL_KINDS[type(error)], error=str(error))
     return protocol.FATAL
 
 
@@ -116,7 +167,7 @@ def run(options: ModelOptions, lines: IO[bytes], emit: Emit) -> int:
         protocol.hello(emit)
         try:
             obey(lines, load(options, emit), emit)
-        except (ModelUnavailableError, ProtocolError) as error:
+        except (ModelUnavailableError, EngineUnavailableError, ProtocolError) as error:
             return fatal(error, emit)
     except BrokenPipeError:
         print("the client has gone", file=sys.stderr)

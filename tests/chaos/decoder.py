@@ -13,7 +13,7 @@ WORK_SECONDS = 0.3
 """How long the decoder takes for a file, in real time."""
 
 _SITECUSTOMIZE = f'''\
-"""A decoder that only sleeps, in place of the reference engine."""
+"""A decoder that only sleeps, in place of the engines."""
 
 import sys
 import time
@@ -22,14 +22,13 @@ import types
 
 class SleepingTranscriber:
     device = "cpu"
-    dtype = "float32"
+    compute_type = "float32"
 
-    def transcribe(self, audio, options, *, progress=None):
+    def transcribe(self, recording, options, *, progress=None):
         from gputx_remote.engine.transcriber import TranscriptionInfo
 
-        seconds = len(audio) / 16000
-        info = TranscriptionInfo(options.language or "sv", round(seconds * 1000))
-        return self._segments(seconds, info, progress), info
+        info = TranscriptionInfo(options.language or "sv", recording.duration_ms)
+        return self._segments(recording.duration_ms / 1000, info, progress), info
 
     def _segments(self, seconds, info, progress):
         from gputx_remote.transcript import Segment
@@ -41,8 +40,8 @@ class SleepingTranscriber:
         yield Segment(0, info.duration_ms, "det var en gång")
 
 
-engine = types.ModuleType("gputx_remote.engine.reference")
-engine.load = lambda location, *, device, batch_size, note: SleepingTranscriber()
+engine = types.ModuleType("gputx_remote.engine.loading")
+engine.load = lambda location, choice, *, device, batch_size, note: SleepingTranscriber()
 sys.modules[engine.__name__] = engine
 '''
 

@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gputx.cli.render.plain import attempt_line, is_trouble, plan_line
-from gputx.cli.render.words import doing, done, printable
+from gputx.cli.render.words import doing, done, how_far, printable
 from gputx.events import (
     AttemptMade,
     Event,
@@ -29,7 +29,7 @@ from gputx.events import (
     PlanMade,
     SegmentReady,
 )
-from gputx.units import duration, position, size
+from gputx.units import duration
 
 _TICK_SECONDS = 0.1
 _ECHO_ROOM = 4
@@ -47,6 +47,8 @@ class _Open:
     since: float
     """On the machine's own clock: a display shows the seconds that a person waits."""
     progress: PhaseProgress | None = None
+    heard: float = 0.0
+    """When that came, on the same clock."""
 
 
 class LiveReader:
@@ -115,7 +117,7 @@ class LiveReader:
                 self._open.append(_Open(event.name, event.detail, Spinner("dots", style="cyan"), time.monotonic()))
             case PhaseProgress():
                 for phase in self._of(event.name):
-                    phase.progress = event
+                    phase.progress, phase.heard = event, time.monotonic()
             case PhaseFinished():
                 self._close(event)
             case SegmentReady():
@@ -165,7 +167,11 @@ class LiveReader:
             row.add_column(no_wrap=True, width=_WORDS_WIDTH - 4)
             row.add_column(ratio=1, overflow="ellipsis", no_wrap=True)
             row.add_column(justify="right", no_wrap=True)
-            middle = self._bar(phase.progress) if phase.progress else Text(printable(phase.detail), style="dim")
+            middle = (
+                self._bar(phase.progress, phase.heard - phase.since)
+                if phase.progress
+                else Text(printable(phase.detail), style="dim")
+            )
             elapsed = Text(duration(time.monotonic() - phase.since), style="dim")
             row.add_row(" ", phase.spinner, doing(phase.name), middle, elapsed)
             rows.append(row)
@@ -174,12 +180,12 @@ class LiveReader:
             rows.append(Text("     … " + self._last_text[-room:], style="italic", no_wrap=True))
         return Group(*rows)
 
-    def _bar(self, progress: PhaseProgress) -> RenderableType:
+    @staticmethod
+    def _bar(progress: PhaseProgress, elapsed: float) -> RenderableType:
         share = progress.done / progress.total if progress.total else 0.0
-        amount = position if progress.unit == "seconds" else size
         bar = Table.grid(padding=(0, 1))
         bar.add_row(
             ProgressBar(total=1.0, completed=share, width=_BAR_WIDTH),
-            Text(f"{share:4.0%}  {amount(progress.done)} of {amount(progress.total)}", no_wrap=True),
+            Text(f"{share:4.0%}  {how_far(progress, elapsed)}", no_wrap=True, overflow="ellipsis"),
         )
         return bar

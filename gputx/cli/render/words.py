@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from gputx.events import PhaseProgress
+from gputx.units import duration, position, size
+
 PHASES = {
     "pools": ("looking for capacity", "looked for capacity"),
     "launch": ("launching", "launched"),
@@ -12,6 +15,7 @@ PHASES = {
     "audio": ("preparing audio", "audio ready"),
     "upload": ("sending audio", "sent"),
     "model": ("loading the model", "model loaded"),
+    "engines": ("asking what can run there", "can run there"),
     "transcribe": ("transcribing", "transcribed"),
     "store": ("saving to S3", "saved"),
     "terminate": ("ending the instance", "terminated"),
@@ -39,3 +43,20 @@ def columns(rows: Sequence[Sequence[str]]) -> str:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)) for row in rows)
     return "".join(line.rstrip() + "\n" for line in lines)
+
+
+def how_far(progress: PhaseProgress, elapsed: float) -> str:
+    """``13:39 of 20:04 · 171× real time · 2 s left · 27 windows`` for audio, the first part alone for bytes.
+
+    Args:
+        progress: the last word of a phase.
+        elapsed: seconds from the phase's beginning to then.
+    """
+    if progress.unit != "seconds":
+        return f"{size(progress.done)} of {size(progress.total)}"
+    parts = [f"{position(progress.done)} of {position(progress.total)}"]
+    if progress.done > 0 and elapsed > 0:
+        pace = progress.done / elapsed
+        parts += [f"{pace:.0f}× real time" if pace >= 10 else f"{pace:.1f}× real time"]
+        parts += [f"{duration((progress.total - progress.done) / pace)} left"] if progress.done < progress.total else []
+    return " · ".join([*parts, progress.detail] if progress.detail else parts)

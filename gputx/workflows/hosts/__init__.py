@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, Self
 
 from gputx.errors import GputxError
+from gputx.workflows.model import Engine
 from gputx.workflows.worker import LineStream
 
 
@@ -19,6 +20,12 @@ class Bench(Protocol):
 
     def start_worker(self) -> LineStream:
         """A worker's stdin and stdout; its model begins to load. Raises GputxError, InstanceLostError."""
+
+    def running(self, engine: Engine) -> Self:
+        """The same place, with workers that run another engine."""
+
+    def engines(self) -> LineStream:
+        """``hello`` and one event ``engines``: what can run there. Raises GputxError, InstanceLostError."""
 
     def deliver(self, audio: Path, progress: Callable[[int, int], None]) -> str:
         """Bring a file there; returns the path under which the worker opens it.

@@ -127,7 +127,7 @@ class CloudHost:
     def _model(self, image: Image) -> ModelChoice:
         """The model that was asked for; the one in the image where that is the one."""
         asked = self._asked_model
-        inside = ModelChoice(image.model, IMAGE_MODEL, image.model_revision)
+        inside = ModelChoice(image.model, IMAGE_MODEL, image.model_revision, engine=self.options.engine)
         if asked is None:
             return inside
         same = asked.from_hub and asked.name == image.model and asked.revision in {None, image.model_revision}

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import shlex
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from gputx.ssh.errors import ChannelClosedError, IntegrityError, UploadError
 from gputx.ssh.payload import Payload
 from gputx.workflows.hosts import DeliveryError
-from gputx.workflows.model import ModelChoice
+from gputx.workflows.model import Engine, ModelChoice
 from gputx.workflows.worker import WorkerEndedError
 
 if TYPE_CHECKING:
@@ -49,14 +51,30 @@ class InstanceBench:
         self._look = look
         self._payload = payload
         self._model = model
+        self._model_is_there = False
 
     def start_worker(self) -> InstanceStream:
         self._ensure_payload()
-        if self._model.upload:
-            self._send_model(self._model.upload)
+        self._bring_model()
         return InstanceStream(
             self._connection.open_stream("exec " + worker_command("attach", self._payload, self._model))
         )
+
+    def _bring_model(self) -> None:
+        """Send the model's files where it is one of the person's own; once, however many workers open it."""
+        if self._model.upload and not self._model_is_there:
+            self._send_model(self._model.upload)
+            self._model_is_there = True
+
+    def running(self, engine: Engine) -> Self:
+        other = copy.copy(self)
+        other._model = replace(self._model, engine=engine)
+        return other
+
+    def engines(self) -> InstanceStream:
+        self._ensure_payload()
+        self._bring_model()
+        return InstanceStream(self._connection.open_stream(f"exec {_PYTHON} gputx/{self._payload.name} engines"))
 
     def deliver(self, audio: Path, progress: Callable[[int, int], None]) -> str:
         remote = f"gputx/in/{audio.name}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import copy
 import importlib.util
 import os
 import queue
@@ -11,11 +12,13 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Self
 
 from gputx.clock import Stop
 from gputx.errors import ConfigurationError
-from gputx.workflows.model import ModelChoice
+from gputx.workflows.model import Engine, ModelChoice
 from gputx.workflows.worker import WorkerEndedError
 
 _POLL_SECONDS = 0.2
@@ -27,7 +30,7 @@ class LocalBench:
 
     def __init__(self, model: ModelChoice, stop: Stop) -> None:
         """Raises ConfigurationError where the engine is not installed."""
-        if importlib.util.find_spec("torch") is None or importlib.util.find_spec("transformers") is None:
+        if importlib.util.find_spec("tokenizers") is None:  # every engine reads its vocabulary with it
             raise ConfigurationError(
                 "the engine is not installed here",
                 hint="pip install 'gputx[local]', or let a cloud do it: --on aws",
@@ -37,6 +40,14 @@ class LocalBench:
 
     def start_worker(self) -> ChildStream:
         return ChildStream(["worker", *self._model.arguments], self._stop)
+
+    def running(self, engine: Engine) -> Self:
+        other = copy.copy(self)
+        other._model = replace(self._model, engine=engine)
+        return other
+
+    def engines(self) -> ChildStream:
+        return ChildStream(["engines"], self._stop)
 
     def deliver(self, audio: Path, progress: Callable[[int, int], None]) -> str:
         del progress  # nothing travels

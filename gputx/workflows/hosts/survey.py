@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gputx.aws import identity, images, network, pools, schedule, storage
 from gputx.aws.session import AwsSession
 from gputx.errors import ConfigurationError
 from gputx.models import Image, Market, Pool
 from gputx.ssh.payload import Payload, build_payload
+from gputx.workflows.model import Engine
 from gputx.workflows.story import Story
 
 _PAYLOAD_URL_SECONDS = 3600
@@ -36,6 +37,7 @@ class CloudOptions:
     """A bucket's name, "none" for no S3, or None for ``transcription-<account id>``."""
     model: str | None
     """A hub id or a directory here; None for the model inside the image."""
+    engine: Engine = field(default_factory=Engine)
 
 
 @dataclass(frozen=True)

@@ -33,12 +33,12 @@ def test_an_installed_wheel_runs_the_sandbox_from_an_empty_directory(tmp_path: P
     empty = tmp_path / "empty"
     empty.mkdir()
     environ = {"PATH": os.environ["PATH"], "HOME": str(empty), "LANG": "C.UTF-8", "HF_HUB_OFFLINE": "1"}
-    command = [environment / "bin" / "gputx", "run", "--on", "sandbox", HELD_OUT / "clip02.flac"]
+    command = [environment / "bin" / "gputx", "run", "--on", "sandbox", HELD_OUT / "clip03.flac"]
     ended = subprocess.run(command, cwd=empty, env=environ, capture_output=True, text=True, check=False, timeout=240)
 
     assert ended.returncode == 0, ended.stderr
-    assert wer(REFERENCES["clip02.flac"], ended.stdout) <= 0.10
-    assert (empty / "clip02.txt").read_text(encoding="utf-8") == ended.stdout
+    assert wer(REFERENCES["clip03.flac"], ended.stdout) <= 0.10
+    assert (empty / "clip03.txt").read_text(encoding="utf-8") == ended.stdout
     where = subprocess.run(
         [python, "-c", "import gputx, gputx_remote; print(gputx.__file__, gputx_remote.__file__)"],
         cwd=empty,

@@ -44,6 +44,7 @@ def test_help_loads_nothing_heavy() -> None:
     for arguments in (
         ["--help"],
         ["run", "--help"],
+        ["bench", "--help"],
         ["ps", "--help"],
         ["reap", "--help"],
         ["config", "show", "--help"],

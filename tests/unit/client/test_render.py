@@ -125,5 +125,12 @@ def test_documents_are_whole_whatever_happened() -> None:
         assert set(document) == {"version", "run", "files"}
         assert {"instance_id", "zone", "market", "image", "phases", "attempts", "cost", "error"} <= set(document["run"])
     (file,) = run_document(report())["files"]
-    assert file["segments"][1] == {"start": 1.5, "end": 4.0, "text": "Då så."}
+    assert file["segments"][1] == {
+        "start": 1.5,
+        "end": 4.0,
+        "text": "Då så.",
+        "confidence": None,
+        "suspect": False,
+        "words": None,
+    }
     assert metadata(report(), report().files[0])["real_time_factor"] == 0.5

@@ -21,7 +21,7 @@ from gputx.workflows.inputs import Source
 from gputx.workflows.jobs import Job
 from gputx.workflows.story import Story
 from gputx.workflows.transcription import Transcription
-from gputx.workflows.worker import WorkerEndedError
+from gputx.workflows.worker import Asked, WorkerEndedError
 from gputx_remote.audio import Prepared
 
 HELLO = {"event": "hello", "protocol": 1, "version": "0", "pid": 1}
@@ -92,7 +92,7 @@ def well(command: dict[str, Any]) -> list[Any]:
     id_ = command["id"]
     return [
         {"event": "started", "id": id_, "duration": 4.0},
-        {"event": "progress", "id": id_, "done": 4.0, "total": 4.0},
+        {"event": "progress", "id": id_, "done": 4.0, "total": 4.0, "windows": 1},
         {"event": "segment", "id": id_, "start_ms": 0, "end_ms": 4000, "text": f"Text of {command['path']}."},
         {"event": "finished", "id": id_, "language": "sv", "duration": 4.0, "processing_time": 1.0, "windows": 1},
     ]
@@ -115,7 +115,7 @@ def jobs(*names: str) -> list[Job]:
 def work(bench: ScriptedBench, tasks: list[Job]) -> list[str]:
     finished: list[str] = []
     story = Story(EventStream(), ManualClock())
-    Transcription(bench, tasks, "sv", "transcribe", story, lambda job: finished.append(job.id)).run()
+    Transcription(bench, tasks, Asked("sv", "transcribe"), story, lambda job: finished.append(job.id)).run()
     return finished
 
 

@@ -14,6 +14,7 @@ import pytest
 from material import MakeFile, tone
 
 from gputx_remote import worker
+from gputx_remote.audio.recording import Recording
 from gputx_remote.engine.transcriber import Progress, TranscribeOptions, TranscriptionInfo
 from gputx_remote.errors import EngineError, ProtocolError
 from gputx_remote.transcript import Segment
@@ -27,10 +28,10 @@ class Parrot:
         self.asked: list[TranscribeOptions] = []
 
     def transcribe(
-        self, audio: Any, options: TranscribeOptions, *, progress: Progress | None = None
+        self, recording: Recording, options: TranscribeOptions, *, progress: Progress | None = None
     ) -> tuple[Iterator[Segment], TranscriptionInfo]:
         self.asked.append(options)
-        info = TranscriptionInfo(options.language or "sv", round(len(audio) / 16))
+        info = TranscriptionInfo(options.language or "sv", recording.duration_ms)
 
         def segments() -> Iterator[Segment]:
             if self.failure:
@@ -69,6 +70,7 @@ def test_a_file_from_start_to_finish(sound: MakeFile) -> None:
     assert worker.obey([ask(sound("a.wav", tone(1, 16_000), 16_000))], engine, ear) is False
     assert ear.names == ["started", "progress", "segment", "finished"]
     assert ear.events[0]["duration"] == 1.0
+    assert ear.events[1] == {"event": "progress", "id": "a", "done": 1.0, "total": 1.0, "windows": 1}
     assert ear.events[2] == {"event": "segment", "id": "a", "start_ms": 0, "end_ms": 500, "text": "hej"}
     assert engine.asked == [TranscribeOptions("sv", "transcribe")]
 

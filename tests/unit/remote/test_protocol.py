@@ -47,7 +47,12 @@ def test_options_may_be_left_out() -> None:
         (line(op="transcribe", id=1, path="a"), "needs id and path"),
         (line(op="transcribe", id="a"), "needs id and path"),
         (line(op="transcribe", id="a", path="b", options=[1]), "options as an object"),
-        (line(op="transcribe", id="a", path="b", options={"language": 1}), "language is not a string"),
+        (line(op="transcribe", id="a", path="b", options={"language": 1}), "options.language can't be 1"),
+        (line(op="transcribe", id="a", path="b", options={"volume": 1}), "unknown option 'volume'"),
+        (line(op="transcribe", id="a", path="b", options={"temperatures": ["hot"]}), "the options can't be"),
+        (line(op="transcribe", id="a", path="b", options={"temperatures": []}), "one at least"),
+        (line(op="transcribe", id="a", path="b", options={"thresholds": {"mood": 1}}), "mood"),
+        (line(op="transcribe", id="a", path="b", options={"speech": {"detector": "cat"}}), "detector"),
         (line(op="transcribe", id="a", path="b", options={"task": "sing"}), "transcribe and translate"),
     ],
 )

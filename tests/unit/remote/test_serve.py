@@ -126,7 +126,7 @@ def test_clients_come_and_go_and_the_model_stays(
         second.process.kill()
         assert second.detach() == -signal.SIGKILL
 
-        third.send(op="transcribe", id="3", path=str(clips["clip02"].path), options={"language": "sv"})
+        third.send(op="transcribe", id="3", path=str(clips["clip03"].path), options={"language": "sv"})
         events = third.until("finished", "failed", "fatal")
         assert {event["id"] for event in events if "id" in event} == {"3"}
         third.send(op="quit")

@@ -40,7 +40,7 @@ def converse(
 def test_real_speech_through_the_zip(payload: Path, model_path: Path, clips: dict[str, Clip], tmp_path: Path) -> None:
     text = tmp_path / "text.mp3"
     text.write_text("Hej " * 1000)
-    chosen = {name: clips[name] for name in ("clip02", "clip08")}
+    chosen = {name: clips[name] for name in ("clip03", "clip08")}
     requests = [
         {"op": "transcribe", "id": "broken", "path": str(text)},
         *(
@@ -61,14 +61,15 @@ def test_real_speech_through_the_zip(payload: Path, model_path: Path, clips: dic
     )
     assert (status, log) == (0, "")
 
-    hello, loading, ready, failed = events[:4]
+    # The first use of a model by this decoder on a machine says that it converts it.
+    hello, loading, ready, failed = [event for event in events if event["event"] != "note"][:4]
     assert hello | {"pid": 0} == {"event": "hello", "protocol": 1, "version": hello["version"], "pid": 0}
     named = {"event": "model", "model": "KBLab/kb-whisper-small", "revision": "abc"}
     assert loading == named | {"state": "loading", "device": None, "dtype": None, "seconds": 0.0}
     assert ready == named | {
         "state": "ready",
         "device": "cpu",
-        "dtype": "float32",
+        "dtype": "int8_float32",
         "seconds": ready["seconds"],
     }
     assert ready["seconds"] > 0
@@ -93,7 +94,8 @@ def test_real_speech_through_the_zip(payload: Path, model_path: Path, clips: dic
         assert (finished["language"], finished["duration"]) == ("sv", own[0]["duration"])
         assert finished["processing_time"] > 0
         progress = [event for event in own if event["event"] == "progress"]
-        assert finished["windows"] >= len(progress) > 0
+        assert [event["windows"] for event in progress] == [1, 1]
+        assert finished["windows"] == 1
         assert progress[-1]["done"] == progress[-1]["total"] == own[0]["duration"]
 
 
