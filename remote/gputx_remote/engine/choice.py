@@ -15,7 +15,7 @@ COMPUTE_TYPES = ("auto", "float32", "float16", "bfloat16", "int8", "int8_float16
 SUPPORTED = {
     ("transformers", "cpu"): ("float32", "bfloat16"),
     ("transformers", "cuda"): ("float16", "bfloat16", "float32"),
-    ("torch", "cpu"): ("bfloat16", "float32"),
+    ("torch", "cpu"): ("bfloat16", "float32", "int8"),
     ("torch", "cuda"): ("float16", "bfloat16", "float32"),
     ("ctranslate2", "cpu"): ("int8", "float32", "int8_float32"),
     ("ctranslate2", "cuda"): ("float16", "int8_float16", "float32", "int8"),

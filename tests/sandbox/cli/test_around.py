@@ -16,8 +16,11 @@ def test_ps_shows_a_run_while_it_runs_and_nothing_after(cli: Cli) -> None:
     for line in process.stderr:
         if line.startswith("loading the model"):
             break
+    # Held still meanwhile: the tiny model is done with it in less than a second.
+    process.send_signal(signal.SIGSTOP)
     table = cli("ps").out
     document = cli("ps", "--json").document
+    process.send_signal(signal.SIGCONT)
     process.send_signal(signal.SIGINT)
     process.communicate()
 
