@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,7 +11,7 @@ import click
 
 from gputx import config
 from gputx.cli.options import as_json, debug, setting
-from gputx.cli.say import put, say
+from gputx.cli.say import put
 from gputx_remote.engine.choice import ALGORITHMS, COMPUTE_TYPES, DECODERS
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -84,11 +82,9 @@ def bench(file: str, reference: Path | None, rounds: int, as_json: bool, quiet: 
     """
     only = {name: flags.pop(f"only_{name}") for name in ("algorithm", "decoder", "compute_type")}
     settings = config.load(flags)
-    from gputx.cli.render import receipt, show  # noqa: PLC0415 - commands load what they need when they run
-    from gputx.cli.render.bench import table  # noqa: PLC0415
-    from gputx.cli.render.log import LogLines  # noqa: PLC0415
+    from gputx.cli.render.bench import table  # noqa: PLC0415 - commands load what they need when they run
     from gputx.cli.run import where_of  # noqa: PLC0415
-    from gputx.lease.interrupts import supervise  # noqa: PLC0415
+    from gputx.cli.watched import told, watched  # noqa: PLC0415
     from gputx.workflows.bench import BenchRequest  # noqa: PLC0415
     from gputx.workflows.bench import bench as workflow  # noqa: PLC0415
     from gputx.workflows.bench_report import Wanted  # noqa: PLC0415
@@ -97,25 +93,17 @@ def bench(file: str, reference: Path | None, rounds: int, as_json: bool, quiet: 
     wanted = Wanted(only["algorithm"], only["decoder"], only["compute_type"])
     request = BenchRequest(_request(file, settings), wanted, rounds, reference)
     where = where_of(settings, Engine(batch_size=settings.integer("batch_size")))
-    with show.display(quiet=quiet) as display:
-        if "--debug" in sys.argv:
-            logging.basicConfig(level=logging.INFO, handlers=[LogLines(display.say)])
-        report = supervise(
-            lambda stop: workflow(request, where, display.events, stop), on_signal=display.interrupted, last=True
-        )
-    try:
+    report = watched(lambda events, stop: workflow(request, where, events, stop), quiet=quiet)
+
+    def results() -> None:
         if as_json:
             from gputx.workflows.bench_document import bench_document  # noqa: PLC0415
 
             put(json.dumps(bench_document(report), ensure_ascii=False, indent=2) + "\n")
         else:
             put(table(report))
-    finally:
-        # Whatever becomes of the table: how it ended, and what may still run, has to be said.
-        if not quiet:
-            say(f"  {receipt.receipt(report.run)}")
-        if report.run.ending:
-            raise report.run.ending
+
+    told(results, report.run, quiet=quiet)
 
 
 def _request(file: str, settings: config.Configuration) -> Any:

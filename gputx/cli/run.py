@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +10,7 @@ import click
 
 from gputx import config
 from gputx.cli.options import as_json, cloud, setting
-from gputx.cli.say import put, say
+from gputx.cli.say import put
 from gputx.errors import ExitCode
 
 
@@ -61,19 +59,14 @@ def run(files: tuple[str, ...], dry_run: bool, as_json: bool, quiet: bool, **fla
     instance. The text goes to stdout and, in each format asked for, to the output directory.
     """
     settings = config.load(flags)
-    from gputx.cli.render import receipt, show  # noqa: PLC0415 - commands load what they need when they run
-    from gputx.cli.render.log import LogLines  # noqa: PLC0415
-    from gputx.lease.interrupts import supervise  # noqa: PLC0415
+    from gputx.cli.render import receipt  # noqa: PLC0415 - commands load what they need when they run
+    from gputx.cli.watched import told, watched  # noqa: PLC0415
     from gputx.workflows.run import run as workflow  # noqa: PLC0415
 
     request, where = _request(files, settings, dry_run), where_of(settings, _engine(settings))
-    with show.display(quiet=quiet) as display:
-        if "--debug" in sys.argv:
-            logging.basicConfig(level=logging.INFO, handlers=[LogLines(display.say)])
-        report = supervise(
-            lambda stop: workflow(request, where, display.events, stop), on_signal=display.interrupted, last=True
-        )
-    try:
+    report = watched(lambda events, stop: workflow(request, where, events, stop), quiet=quiet)
+
+    def results() -> None:
         if as_json:
             from gputx.workflows.documents import run_document  # noqa: PLC0415
 
@@ -82,12 +75,8 @@ def run(files: tuple[str, ...], dry_run: bool, as_json: bool, quiet: bool, **fla
             put(receipt.plan(report))
         else:
             put(receipt.transcripts(report))
-    finally:
-        # Whatever becomes of the texts on stdout: how it ended, and what may still run, has to be said.
-        if not quiet:
-            say(f"  {receipt.receipt(report)}")
-        if report.ending:
-            raise report.ending
+
+    told(results, report, quiet=quiet)
     if report.failed:
         typed_wrong = all(file.usage for file in report.failed) and len(report.failed) == len(report.files)
         raise click.exceptions.Exit(ExitCode.USAGE if typed_wrong else ExitCode.FAILED)
