@@ -191,6 +191,10 @@ class CTranslate2Decoder:
             return begins
         part = encoded if len(rows) == len(encoded) else self.select(encoded, rows)
         start = [token for token in prompt if token != self.vocabulary.no_timestamps]
+        # The prompt's oldest text gives way where both would not fit into the context.
+        opening = start.index(self.vocabulary.start_of_transcript)
+        spare = self.vocabulary.context - max(len(text) for text in texts) - 2 - (len(start) - opening)
+        start = start[opening - max(0, min(opening, spare)) :]
         # Counted by 10 ms, of which the encoder makes one of two.
         frames = [2 * max(1, min(ENCODED_FRAMES, -(-lengths[row] // SAMPLES_A_FRAME))) for row in rows]
         with _memory_errors():

@@ -26,6 +26,7 @@ from gputx_remote.decoders.decoder import Decoded, OutOfMemoryError, Request
 from gputx_remote.decoders.room import windows_that_fit
 from gputx_remote.decoders.transformers_model import Checkpoint
 from gputx_remote.decoders.transformers_model import load as load_checkpoint
+from gputx_remote.errors import EngineError
 from gputx_remote.rules import TokenRules
 from gputx_remote.vocabulary import Vocabulary
 from gputx_remote.weights import ModelLocation
@@ -247,11 +248,14 @@ def _work() -> Iterator[None]:
         with torch.inference_mode():
             yield
     except torch.OutOfMemoryError:
+        torch.cuda.empty_cache()
         # Not chained: the traceback would keep the failed tensors alive.
         raise OutOfMemoryError from None
-    finally:
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+    except (RuntimeError, ValueError, IndexError) as error:
+        # torch has no class of its own for a CPU's.
+        if "not enough memory" in str(error) or "can't allocate memory" in str(error):
+            raise OutOfMemoryError from None
+        raise EngineError(f"transformers could not decode this audio: {error}") from error
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from gputx_remote.engine.fallback import Attempt
 from gputx_remote.engine.pieces import Piece, pieces
-from gputx_remote.engine.quality import bare, loops
+from gputx_remote.engine.quality import Doubt, bare, loops
 from gputx_remote.transcript import Measure, Segment, Word
 
 if TYPE_CHECKING:
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from gputx_remote.vocabulary import Vocabulary
 
 SAMPLES_PER_MS = 16
-KEPT_REPEATS = 2
-"""How often a phrase stays that the model said over and over at every temperature."""
 SEAM_MS = 400
 """A word at a cut inside speech was heard on both sides of it only if it is this near on both."""
 UNSURE = 0.5
@@ -63,7 +61,8 @@ class Assembly:
         self._repeats = repeats
         self._floor = 0
         self._last: Draft | None = None
-        self._reached = 0
+        self._cut_at: int | None = None
+        """The sample at which the window before ended in the middle of speech; None where it ended in a pause."""
 
     def add(self, window: Window, attempt: Attempt) -> list[Draft]:
         """The drafts of the next window."""
@@ -73,7 +72,9 @@ class Assembly:
             measure = Measure(
                 decoded.avg_logprob, attempt.verdict.compression_ratio, decoded.no_speech_prob, attempt.temperature
             )
-            kept = self._without_loops(pieces(decoded, self._vocabulary))
+            kept = _heard_pieces(pieces(decoded, self._vocabulary), window)
+            if Doubt.LOOP in attempt.verdict.doubts:
+                kept = self._without_loops(kept)
             starts = [piece.start for piece in kept]
             for number, piece in enumerate(kept):
                 following = next((start for start in starts[number + 1 :] if start is not None), None)
@@ -83,7 +84,7 @@ class Assembly:
                     self._floor = draft.end_ms
             drafts = self._without_echo(window, drafts)
         self._last = drafts[-1] if drafts else None
-        self._reached = window.stop
+        self._cut_at = window.stop if window.speech and window.speech[-1].stop == window.stop else None
         return drafts
 
     def _draft(
@@ -91,8 +92,7 @@ class Assembly:
     ) -> Draft | None:
         text = self._vocabulary.text(piece.tokens).strip()
         first, last = _ms(window.start), _ms(window.stop)
-        if not text or (piece.start is not None and first + round(piece.start * 1000) >= last):
-            # What begins in the silence that a short window is padded with was never said.
+        if not text:
             return None
         start = first if piece.start is None else first + round(piece.start * 1000)
         start = min(max(start, self._floor), last)
@@ -106,12 +106,21 @@ class Assembly:
         return Draft(start, end, text, piece.tokens, piece.logprobs, piece.places, suspect, measure)
 
     def _without_loops(self, found: list[Piece]) -> list[Piece]:
-        """Cut what is said over and over down to a few times, across the pieces of a window."""
+        """Cut what is said over and over down to less than a loop, across the pieces of a window."""
+        while True:
+            kept = self._with_loops_cut(found)
+            if kept is found:
+                return found
+            # "ja ja ja ja nej" four times over is a loop of what is left of it.
+            found = kept
+
+    def _with_loops_cut(self, found: list[Piece]) -> list[Piece]:
+        """One pass; the same list where there is no loop."""
         grouped = [self._words(piece.tokens) for piece in found]
         words = [word.strip() for group in grouped for word, _ in group]
         dropped: set[int] = set()
         for start, length, times in loops(words, self._repeats):
-            dropped.update(range(start + length * KEPT_REPEATS, start + length * times))
+            dropped.update(range(start + length * (self._repeats - 1), start + length * times))
         if not dropped:
             return found
         kept: list[Piece] = []
@@ -130,7 +139,8 @@ class Assembly:
 
     def _without_echo(self, window: Window, drafts: list[Draft]) -> list[Draft]:
         """Drop a first word that is the last one before a cut inside speech: it was heard on both sides."""
-        if not drafts or self._last is None or window.start != self._reached:
+        whole = window.speech and window.speech[0].start == window.start == self._cut_at
+        if not drafts or self._last is None or not whole:
             return drafts
         first, seam = drafts[0], _ms(window.start)
         before, after = self._words(self._last.tokens), self._words(first.tokens)
@@ -146,7 +156,28 @@ class Assembly:
         return [rest, *drafts[1:]]
 
     def _words(self, tokens: Sequence[int]) -> list[tuple[str, tuple[int, ...]]]:
-        return self._vocabulary.words(tokens, self.language)
+        """What stands between spaces, as the checks count words; the vocabulary's own words part "1-1" as well."""
+        joined: list[tuple[str, tuple[int, ...]]] = []
+        for text, group in self._vocabulary.words(tokens, self.language):
+            if joined and not text[:1].isspace():
+                before, earlier = joined.pop()
+                joined.append((before + text, earlier + group))
+            else:
+                joined.append((text, group))
+        return joined
+
+
+def _heard_pieces(found: list[Piece], window: Window) -> list[Piece]:
+    """Without what begins in the silence that a short window is padded with: it was never said.
+
+    The first one stays where somebody was heard: a model may date the only word of a short window too late.
+    """
+    length = (window.stop - window.start) / (1000 * SAMPLES_PER_MS)
+    return [
+        piece if piece.start is None or piece.start < length else replace(piece, start=None)
+        for number, piece in enumerate(found)
+        if piece.start is None or piece.start < length or (number == 0 and window.speech)
+    ]
 
 
 def _invented(window: Window, draft: Draft) -> bool:

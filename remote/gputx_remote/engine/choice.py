@@ -92,6 +92,7 @@ class Choice:
             decoder = self._able(device, decoder) if self.decoder == "auto" else self.decoder
         elif self.compute_type != "auto":
             decoder = self._able(device, decoder)
+            algorithm = algorithm if decoder == DEFAULT[device][1] else "vad"
         kinds = SUPPORTED[decoder, device]
         if self.compute_type not in ("auto", *kinds):
             where = "the CPU" if device == "cpu" else "CUDA"

@@ -24,8 +24,8 @@ class Attempt:
 def decode(decoder: Decoder, encoded: Any, requests: Sequence[Request], options: TranscribeOptions) -> list[Attempt]:
     """Decode every window of a batch until its text can be believed, or the temperatures are used up.
 
-    Of a window that failed at every temperature the best attempt is kept: first one without a loop, then one that
-    compresses as text does, then the likeliest.
+    Of a window that failed at every temperature the best attempt is kept: first one that is no guesswork, then one
+    without a loop, then one that compresses as text does, then the likeliest.
 
     Args:
         decoder: the model.
@@ -57,10 +57,11 @@ def _believed(attempt: Attempt | None) -> bool:
     return attempt is not None and attempt.verdict.good
 
 
-def _rank(attempt: Attempt) -> tuple[bool, bool, bool, float]:
+def _rank(attempt: Attempt) -> tuple[bool, bool, bool, bool, float]:
     doubts = attempt.verdict.doubts
     return (
         attempt.verdict.good,
+        Doubt.LOGPROB not in doubts,
         Doubt.LOOP not in doubts,
         Doubt.COMPRESSION not in doubts,
         attempt.decoded.avg_logprob,

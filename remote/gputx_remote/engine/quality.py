@@ -66,7 +66,8 @@ def loops(words: Sequence[str], repeats: int) -> list[tuple[int, int, int]]:
     """Phrases said over and over.
 
     Args:
-        words: a text's words in order. Case and punctuation don't tell words apart.
+        words: a text's words in order. Case and punctuation don't tell words apart. What has no letter is in no loop:
+            a telephone number may hold four zeros.
         repeats: how many times running make a loop.
 
     Returns:
@@ -92,7 +93,7 @@ def _loop_at(words: Sequence[str], start: int, repeats: int) -> tuple[int, int] 
         times = 1
         while words[start + times * length : start + (times + 1) * length] == words[start : start + length]:
             times += 1
-        if times >= repeats:
+        if times >= repeats and any(c.isalpha() for word in words[start : start + length] for c in word):
             return length, times
     return None
 

@@ -82,14 +82,19 @@ class ReferenceTranscriber:
             chunk_length_s=CHUNK_SECONDS,
             ignore_warning=True,
             return_timestamps=True,
-            generate_kwargs={"task": options.task, "num_beams": BEAMS},
+            generate_kwargs={"num_beams": BEAMS},
         )
+        speaks_many = multilingual(self._pipeline.model, options)
+        if speaks_many:
+            forward["task"] = options.task
         done: list[Window] = []
         given = resolved_at = 0
         seconds = len(audio) / SAMPLE_RATE
         windows = iter(self._pipeline.preprocess(audio, **pre)) if len(audio) else iter(())
         while batch := list(islice(windows, self._batch_size)):
-            info.language = forward["language"] = info.language or self._language(batch[0])
+            info.language = info.language or (self._language(batch[0]) if speaks_many else "en")
+            if speaks_many:
+                forward["language"] = info.language
             done += self._forward(batch, forward)
             info.windows = len(done)
             last = bool(done[-1]["is_last"])
@@ -181,3 +186,18 @@ class ReferenceTranscriber:
 def _heard(windows: Sequence[Window]) -> int:
     """Samples covered by windows in order, overlaps counted once."""
     return sum(int(length - left - right) for length, left, right in (window["stride"] for window in windows))
+
+
+def multilingual(model: Any, options: TranscribeOptions) -> bool:
+    """Whether a model wants to be told language and task. An English-only one takes neither.
+
+    Raises:
+        EngineError: it is English-only, and was asked for something else.
+    """
+    if getattr(model.generation_config, "is_multilingual", True):
+        return True
+    if options.language not in (None, "en") or options.task != "transcribe":
+        raise EngineError(
+            f"this model transcribes English only: it can't {options.task} {options.language or 'speech'}"
+        )
+    return False

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from gputx_remote.decoders.transformers_model import Checkpoint
+from gputx_remote.engine.reference import multilingual
 from gputx_remote.engine.transcriber import Progress, TranscribeOptions, TranscriptionInfo
 from gputx_remote.errors import EngineError
 from gputx_remote.transcript import Segment, orderly
@@ -105,18 +106,22 @@ class SequentialTranscriber:
         thresholds = options.thresholds
         try:
             inputs = features["input_features"].to(model.device, model.dtype)
-            if not info.language and getattr(known, "is_multilingual", True):
+            told = {}
+            if not multilingual(model, options):
+                info.language = "en"
+            elif not info.language:
                 token = int(model.detect_language(input_features=inputs[:, :, : 30 * FRAMES_A_SECOND])[0])
                 codes = {number: name for name, number in known.lang_to_id.items()}
                 info.language = str(codes[token]).strip("<|>")
+            if info.language and getattr(known, "is_multilingual", True):
+                told = {"language": info.language, "task": options.task}
             prompt = None
             if options.initial_prompt:
                 prompt = processor.get_prompt_ids(options.initial_prompt, return_tensors="pt").to(model.device)
             output = model.generate(
                 input_features=inputs,
                 attention_mask=features["attention_mask"].to(model.device) if long else None,
-                language=info.language or None,
-                task=options.task,
+                **told,
                 return_timestamps=True,
                 return_segments=True,
                 num_beams=1,

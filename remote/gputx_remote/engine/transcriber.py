@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:  # `attach` imports this module and should not wait for numpy
@@ -29,6 +29,14 @@ class Thresholds:
     """With guesswork and this probability of no speech, a window is taken for silent."""
     repeats: int = 4
     """A word or phrase this many times running is a loop."""
+
+    def __post_init__(self) -> None:
+        """Raises TypeError for a threshold that is no number, ValueError for fewer than 2 repeats."""
+        for name, value in asdict(self).items():
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise TypeError(f"{name} is a number, not {value!r}")
+        if not isinstance(self.repeats, int) or self.repeats < 2:
+            raise ValueError(f"repeats is a whole number, 2 or more, not {self.repeats}")
 
 
 @dataclass(frozen=True)

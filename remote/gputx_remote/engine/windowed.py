@@ -149,9 +149,17 @@ def _language(decoder: Decoder, encoded: Any) -> str:
 
 
 def _prompt(vocabulary: Vocabulary, language: str, options: TranscribeOptions, said: Sequence[int]) -> tuple[int, ...]:
-    given = [*vocabulary.encode(options.hotwords or ""), *vocabulary.encode(options.initial_prompt or "")]
-    context = said[-max(0, vocabulary.context // 2 - 1 - len(given)) :] if options.condition_on_previous_text else []
-    return vocabulary.prompt(language, options.task, previous=[*given, *context])
+    """Hotwords, the person's prompt and the text before. Where room is short the text before gives way first, then the
+    prompt's beginning."""
+    room = vocabulary.context // 2 - 1
+    hotwords = vocabulary.encode(options.hotwords or "")[:room]
+    prompt = _last(vocabulary.encode(options.initial_prompt or ""), room - len(hotwords))
+    context = _last(said, room - len(hotwords) - len(prompt)) if options.condition_on_previous_text else []
+    return vocabulary.prompt(language, options.task, previous=[*hotwords, *prompt, *context])
+
+
+def _last(tokens: Sequence[int], count: int) -> Sequence[int]:
+    return tokens[max(0, len(tokens) - count) :]
 
 
 def _remember(said: list[int], drafts: Sequence[Draft], attempt: Attempt) -> None:

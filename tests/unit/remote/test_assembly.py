@@ -12,7 +12,7 @@ from paper_decoder import written
 from gputx_remote.decoders.decoder import Decoded
 from gputx_remote.engine.assembly import Assembly, Draft, timed
 from gputx_remote.engine.fallback import Attempt
-from gputx_remote.engine.quality import judge
+from gputx_remote.engine.quality import judge, loops
 from gputx_remote.engine.transcriber import Thresholds
 from gputx_remote.speech.plan import Span, Window
 from gputx_remote.vocabulary import Vocabulary
@@ -78,8 +78,35 @@ def test_a_loop_is_cut_down_across_pieces(assembly: Assembly, vocabulary: Vocabu
     loop = [part for n in range(6) for part in (1.0 + n, " Hon äter.", 2.0 + n)]
     decoded = written(vocabulary, 0.0, " Ja, tack.", 1.0, *loop)
     drafts = assembly.add(window(0, 10), attempt(vocabulary, decoded))
-    assert [draft.text for draft in drafts] == ["Ja, tack.", "Hon äter.", "Hon äter."]
+    assert [draft.text for draft in drafts] == ["Ja, tack.", "Hon äter.", "Hon äter.", "Hon äter."]
     assert all(draft.suspect for draft in drafts)
+
+
+def test_a_loop_of_what_is_left_of_loops_is_cut_as_well(assembly: Assembly, vocabulary: Vocabulary) -> None:
+    decoded = written(vocabulary, 0.0, (" ja" * 4 + " nej") * 4, 9.0)
+    (draft,) = assembly.add(window(0, 10), attempt(vocabulary, decoded))
+    assert not loops(draft.text.split(), 4)
+    assert draft.suspect
+
+
+@pytest.mark.parametrize("text", [" Det kostar 2000000 kronor.", " Linje 1-1-1-1-1.", " Numret är 0 0 0 0 7."])
+def test_what_only_looks_like_a_loop_stays_whole(assembly: Assembly, vocabulary: Vocabulary, text: str) -> None:
+    (draft,) = assembly.add(window(0, 10), attempt(vocabulary, written(vocabulary, 0.0, text, 5.0)))
+    assert (draft.text, draft.suspect) == (text.strip(), False)
+
+
+def test_the_only_word_of_a_short_window_is_kept_however_it_is_dated(
+    assembly: Assembly, vocabulary: Vocabulary
+) -> None:
+    drafts = assembly.add(window(5.0, 5.6), attempt(vocabulary, written(vocabulary, 0.7, " Ja", 1.0)))
+    assert said(drafts) == [(5000, 5600, "Ja")]
+
+
+def test_the_same_word_on_both_sides_of_a_pause_was_said_twice(assembly: Assembly, vocabulary: Vocabulary) -> None:
+    before, after = window(0, 28, speech=((0.5, 27.8),)), window(28, 40, index=1, speech=((28.2, 39.0),))
+    assembly.add(before, attempt(vocabulary, written(vocabulary, 27.0, " Ja.", 27.8)))
+    drafts = assembly.add(after, attempt(vocabulary, written(vocabulary, 0.2, " Ja, tack.", 1.2)))
+    assert [draft.text for draft in drafts] == ["Ja, tack."]
 
 
 def test_a_word_heard_on_both_sides_of_a_cut_stands_once(assembly: Assembly, vocabulary: Vocabulary) -> None:

@@ -52,6 +52,8 @@ def test_options_may_be_left_out() -> None:
         (line(op="transcribe", id="a", path="b", options={"temperatures": ["hot"]}), "the options can't be"),
         (line(op="transcribe", id="a", path="b", options={"temperatures": []}), "one at least"),
         (line(op="transcribe", id="a", path="b", options={"thresholds": {"mood": 1}}), "mood"),
+        (line(op="transcribe", id="a", path="b", options={"thresholds": {"repeats": "x"}}), "repeats is a number"),
+        (line(op="transcribe", id="a", path="b", options={"thresholds": {"repeats": 1}}), "2 or more"),
         (line(op="transcribe", id="a", path="b", options={"speech": {"detector": "cat"}}), "detector"),
         (line(op="transcribe", id="a", path="b", options={"task": "sing"}), "transcribe and translate"),
     ],

@@ -31,6 +31,7 @@ def test_the_measures_are_whispers() -> None:
         ("och så är det och så är det och så är det och så är det då", [(0, 4, 4)]),
         ("nu ja ja ja ja nej nej nej nej", [(1, 1, 4), (5, 1, 4)]),
         ("tack för att du tittade", []),
+        ("mitt nummer är 0 0 0 0 7", []),
         ("", []),
     ],
 )
@@ -81,8 +82,10 @@ def test_only_windows_in_doubt_are_decoded_again(vocabulary: Vocabulary) -> None
 
 def test_of_hopeless_attempts_the_least_bad_is_kept(vocabulary: Vocabulary) -> None:
     def answer(_: int, request: Request) -> Decoded:
+        if request.temperature == 1.0:
+            return written(vocabulary, 0.0, " Katten vill boken.", 2.0, logprob=-3.0)
         if request.temperature == 0.6:
-            return written(vocabulary, 0.0, " Hon äter.", 2.0, logprob=-1.2)
+            return written(vocabulary, 0.0, " Hon äter och han sover i bilen klockan nio." * 3, 2.0, logprob=-0.2)
         return written(vocabulary, 0.0, " Ja" * 9, 2.0, logprob=-0.1)
 
     decoder = PaperDecoder(vocabulary, answer)
