@@ -63,7 +63,8 @@ def request(*, stamp: tags.Stamp, instance_id: str, role_arn: str, at: float) ->
 
 def _description(stamp: tags.Stamp) -> str:
     """The tags that matter, in the 512 characters there are; a long name of an owner gives way."""
-    labels = {key: value for key, value in stamp.as_tags().items() if key.startswith("gputx:")}
+    said = stamp.as_tags().items()
+    labels = {key: value for key, value in said if key.startswith("gputx:") or key == tags.PURPOSE}
     whole = json.dumps(labels)
     if len(whole) > _DESCRIPTION_LIMIT:
         whole = json.dumps({key: value for key, value in labels.items() if key != tags.OWNER})

@@ -232,7 +232,8 @@ class Stage:
                 )
             elif kind is Kind.SCHEDULE:
                 thing.groups = ["gputx"]
-                thing.state = json.dumps({key: value for key, value in labels.items() if key.startswith("gputx:")})
+                said = {key: value for key, value in labels.items() if key.startswith("gputx:") or key == tags.PURPOSE}
+                thing.state = json.dumps(said)
                 thing.tags = {}
             elif kind is Kind.IMAGE and Kind.SNAPSHOT in run.kinds:
                 thing.made_of = [_name("snapshot", number)]

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from gputx_remote.vocabulary import Vocabulary
 
 SAMPLES_PER_MS = 16
+KEPT_REPEATS = 2
+"""How often a phrase stays that the model said over and over at every temperature."""
 SEAM_MS = 400
 """A word at a cut inside speech was heard on both sides of it only if it is this near on both."""
 UNSURE = 0.5
@@ -120,7 +122,7 @@ class Assembly:
         words = [word.strip() for group in grouped for word, _ in group]
         dropped: set[int] = set()
         for start, length, times in loops(words, self._repeats):
-            dropped.update(range(start + length * (self._repeats - 1), start + length * times))
+            dropped.update(range(start + length * KEPT_REPEATS, start + length * times))
         if not dropped:
             return found
         kept: list[Piece] = []

@@ -89,7 +89,7 @@ def test_what_can_not_be_measured_is_one_clear_line(cli: Cli) -> None:
     refused(cli("bench", CLIP.parent, code=2), "one recording")
     refused(cli("bench", "text.mp3", code=1), "text.mp3")
     model = ("--model", cli.account.model)
-    refused(cli("bench", CLIP, *model, "--decoder", "torch", "--compute-type", "int8", code=2), "on the CPU")
+    refused(cli("bench", CLIP, *model, "--decoder", "torch", "--compute-type", "float16", code=2), "on the CPU")
     unknown = ("--model", "nobody/no-such-model")
     refused(cli("bench", CLIP, *unknown, *TWO, code=3), "nobody/no-such-model", "can't be reached")
     assert not list(cli.directory.glob("*.svg"))

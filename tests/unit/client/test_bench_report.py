@@ -38,7 +38,7 @@ def test_what_is_asked_for_narrows_it() -> None:
     ]
     bfloat = contestants(there, Wanted(algorithms=("chunked",), compute_types=("bfloat16",)))
     assert bfloat == [Choice("chunked", "transformers", "bfloat16")]
-    assert contestants(there, Wanted(decoders=("torch",), compute_types=("int8",))) == []
+    assert contestants(there, Wanted(decoders=("torch",), compute_types=("int8_float32",))) == []
 
 
 def test_what_is_not_installed_is_named_once_and_does_not_take_part() -> None:
