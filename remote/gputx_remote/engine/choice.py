@@ -24,11 +24,12 @@ SUPPORTED = {
 yardstick, and compared in full precision."""
 
 BY_SPEED = ("ctranslate2", "torch", "transformers")
-"""Decoders as benchmarks/decoders.py ranks them on a CPU."""
+"""The order in which decoders stand in for each other: the one that starts soonest first. Over a long recording
+torch in int8 was measured ahead of it (docs/performance.md), on a machine that was not quiet."""
 
 DEFAULT = {"cpu": ("vad", "ctranslate2"), "cuda": ("chunked", "transformers")}
-"""(algorithm, decoder) by device. On a CPU what benchmarks/decoders.py shows ahead at equal word error rate; on CUDA
-the stock pipeline until a measurement on a GPU shows another ahead (docs/performance.md)."""
+"""(algorithm, decoder) by device. On a CPU what starts soonest and needs no torch, until whole recordings have been
+measured on a quiet machine; on CUDA the stock pipeline until a measurement on a GPU shows another ahead."""
 
 
 ABLE = {"chunked": frozenset[str](), "sequential": frozenset({"initial_prompt", "condition_on_previous_text"})}
