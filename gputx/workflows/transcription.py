@@ -161,10 +161,17 @@ class _Shift:
                     return self._deliver(job, job.prepared.result(_POLL_SECONDS))
                 except NotYet:
                     continue
-        except (AudioError, DeliveryError) as error:
-            job.fail(error.message)
-            self._task.finished(job)
+        except AudioError as error:
+            self._give_up(job, error)
+        except DeliveryError as error:
+            # An instance that is going kills the shell that stores a file a moment before it is gone itself.
+            self._task.bench.check()
+            self._give_up(job, error)
         return None
+
+    def _give_up(self, job: Job, error: GputxError) -> None:
+        job.fail(error.message)
+        self._task.finished(job)
 
     def _deliver(self, job: Job, prepared: Prepared) -> str:
         delivered = self._task.delivered

@@ -16,6 +16,8 @@ from product import HELD_OUT, REFERENCES, Cli, Ended, descendants, frozen, lefto
 from gputx.cli import group
 
 CLIP = HELD_OUT / "clip01.flac"
+LONG = HELD_OUT / "long3min.flac"
+"""Takes an instance well over a second, so that what is lost a second after it began to run is lost in mid-run."""
 
 
 def one_clear_line(err: str) -> str:
@@ -137,7 +139,7 @@ def test_throttling_is_waited_out(cli: Cli) -> None:
 
 def test_an_instance_lost_in_mid_run_is_replaced_once(cli: Cli) -> None:
     cli.account.add_rule("interrupt any after=1s notice=0s times=1")
-    document = cli("run", CLIP, "--json").document
+    document = cli("run", CLIP, LONG, "--json").document
 
     launched = [a for a in document["run"]["attempts"] if a["code"] is None]
     assert len(launched) == 2
@@ -147,7 +149,7 @@ def test_an_instance_lost_in_mid_run_is_replaced_once(cli: Cli) -> None:
 
 def test_an_instance_lost_twice_is_given_up(cli: Cli) -> None:
     cli.account.add_rule("interrupt any after=1s notice=0s times=2")
-    ended = cli("run", CLIP, code=1)
+    ended = cli("run", LONG, code=1)
 
     assert "lost twice" in one_clear_line(ended.err)
 

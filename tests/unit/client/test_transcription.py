@@ -158,6 +158,13 @@ def test_a_worker_that_died_with_its_instance_means_the_instance() -> None:
         work(ScriptedBench([ScriptedWorker(dying)], lost=True), jobs("a"))
 
 
+def test_a_file_that_could_not_be_stored_because_its_instance_was_going_means_the_instance() -> None:
+    task = jobs("a")
+    with pytest.raises(InstanceLostError):
+        work(ScriptedBench([ScriptedWorker(well)], lost=True, full={"a.flac"}), task)
+    assert not task[0].done
+
+
 @pytest.mark.parametrize(
     ("greeting", "kind", "words"),
     [
