@@ -11,15 +11,13 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import platformdirs
 
 from gputx.errors import ConfigurationError, InputError
-from gputx.models import DEFAULT_MODEL
+from gputx.settings import BY_NAME, SETTINGS, Setting
 from gputx.units import parse_duration
-from gputx_remote.engine.choice import ALGORITHMS, COMPUTE_TYPES, DECODERS
-from gputx_remote.writers import FORMATS
 
 SHORTEST_SECONDS, LONGEST_SECONDS = 60.0, 24 * 3600.0
 """Of ``ttl``: the deadline on an instance counts in minutes, and nobody means days."""
@@ -27,59 +25,7 @@ SHORTEST_SECONDS, LONGEST_SECONDS = 60.0, 24 * 3600.0
 SHORTEST_GRACE_SECONDS = 120.0
 """Of ``grace``: a client that is alive has to be heard several times in it, over a line that may be slow."""
 
-Kind = Literal["text", "list", "cidrs", "duration", "choice", "path", "money", "integer", "flag"]
-
-
-@dataclass(frozen=True)
-class Setting:
-    """One thing that can be configured. Durations are kept as the text that was written; integers are 1 or more."""
-
-    name: str
-    kind: Kind
-    default: str | tuple[str, ...] | bool | None
-    help: str
-    choices: tuple[str, ...] = ()
-
-    @property
-    def variable(self) -> str:
-        return f"GPUTX_{self.name.upper()}"
-
-
-SETTINGS: tuple[Setting, ...] = (
-    Setting("on", "choice", "aws", "where a job runs", ("aws", "sandbox", "local")),
-    Setting("region", "text", "eu-north-1", "AWS region"),
-    Setting("profile", "text", None, "AWS profile from your AWS config"),
-    Setting("language", "text", "sv", "spoken language: a code, its English name, or auto"),
-    Setting("model", "text", DEFAULT_MODEL, "Hugging Face id or directory of a Whisper model"),
-    Setting("task", "choice", "transcribe", "what to do with speech", ("transcribe", "translate")),
-    Setting("output_dir", "path", ".", "where transcripts are written"),
-    Setting("output_format", "list", ("txt",), f"{', '.join(FORMATS)}, or all", (*FORMATS, "all")),
-    Setting("max_line_width", "integer", None, "characters on a line of subtitles"),
-    Setting("max_line_count", "integer", None, "lines in a subtitle; implies --word-timestamps"),
-    Setting("max_words_per_line", "integer", None, "words on a line of subtitles; implies --word-timestamps"),
-    Setting("highlight_words", "flag", False, "underline each word as it is spoken; implies --word-timestamps"),
-    Setting("word_timestamps", "flag", False, "find when each word is spoken"),
-    Setting("algorithm", "choice", "auto", "vad, chunked (the stock pipeline) or sequential", ALGORITHMS),
-    Setting("decoder", "choice", "auto", "what runs the model (the fastest measured there)", DECODERS),
-    Setting("compute_type", "choice", "auto", "the decoder's arithmetic", COMPUTE_TYPES),
-    Setting("batch_size", "integer", None, "windows of 30 s at once (what memory has room for)"),
-    Setting("initial_prompt", "text", None, "text to stand before the recording: names, spelling, style"),
-    Setting("hotwords", "text", None, "words to expect"),
-    Setting("condition_on_previous_text", "flag", False, "give each window the text before it: one by one, slower"),
-    Setting("channel", "text", None, "the channel to hear: left, right or a number (all of them, mixed)"),
-    Setting("market", "choice", "auto", "auto: spot, then on-demand", ("auto", "spot", "on-demand")),
-    Setting("instance_type", "list", ("g4dn.xlarge",), "EC2 instance types that may be used"),
-    Setting("zone", "list", (), "availability zones that may be used (all that offer the type)"),
-    Setting("ttl", "duration", "2h", "an instance powers itself off after this, whatever happens"),
-    Setting("max_cost", "money", None, "an instance powers itself off before it can have cost more than this, in USD"),
-    Setting("grace", "duration", "10m", "an instance powers itself off when it has not heard from gputx for so long"),
-    Setting("boot_timeout", "duration", "6m", "give up on an instance that does not answer by then"),
-    Setting("bucket", "text", None, "S3 bucket for results (transcription-<account id>); none: no S3"),
-    Setting("image", "text", None, "AMI to use (the newest gputx image of the account)"),
-    Setting("subnet", "text", None, "subnet to launch in (the default VPC's)"),
-    Setting("allow_cidr", "cidrs", (), "address ranges that may reach SSH (your own public address)"),
-)
-BY_NAME = {setting.name: setting for setting in SETTINGS}
+_NUMBER = re.compile(r"\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?\s*", re.ASCII | re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -115,12 +61,29 @@ class Configuration:
         value = self.values[name]
         return None if value is None else int(value)
 
+    def number(self, name: str) -> float | None:
+        """A number, an int where it is whole; None where none was given."""
+        value: float | None = self.values[name]
+        return value
+
+    def numbers(self, name: str) -> tuple[float, ...] | None:
+        """As :meth:`number`, of several."""
+        value: tuple[float, ...] | None = self.values[name]
+        return value
+
     def flag(self, name: str) -> bool:
         return bool(self.values[name])
 
     def chosen(self, name: str) -> bool:
         """Whether anyone chose it: its origin is not the built-in default."""
         return self.origins[name] != "default"
+
+    def said(self, name: str) -> str:
+        """A setting as it was written, for a message: its flag, its variable, or its name and the file."""
+        origin = self.origins[name]
+        if origin == "default" or origin.startswith("flag "):
+            return _flag(name)
+        return origin if origin == BY_NAME[name].variable else f"{name} in {origin}"
 
 
 def user_config_file() -> Path:
@@ -177,13 +140,17 @@ def load(
         values[setting.name], origins[setting.name] = setting.default, "default"
         for origin, layer in layers:
             if setting.name in layer:
-                said_in = {"flag": "--" + setting.name.replace("_", "-"), "environment": setting.variable}
+                said_in = {"flag": _flag(setting.name), "environment": setting.variable}
                 where = said_in.get(origin, f"{setting.name} in {origin}")
                 failure = InputError if origin == "flag" else ConfigurationError
                 values[setting.name] = _check(setting, layer[setting.name], where, failure)
                 origins[setting.name] = f"flag {where}" if origin == "flag" else said_in.get(origin, origin)
                 break
     return Configuration(values, origins)
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
 
 
 def _refuse_mistyped(environ: Mapping[str, str]) -> None:
@@ -212,18 +179,10 @@ def _read(file: Path) -> Mapping[str, Any]:
 
 def _check(setting: Setting, value: Any, where: str, failure: type[InputError | ConfigurationError]) -> Any:
     """Bring a raw value to the setting's kind, or say what is wrong with it."""
-    if setting.kind in {"list", "cidrs"}:
-        pieces = value.split(",") if isinstance(value, str) else value
-        if not isinstance(pieces, list | tuple) or not all(isinstance(piece, str) for piece in pieces):
-            raise failure(f"{where} has to be a list of words", hint=setting.help)
-        words = tuple(word.strip() for piece in pieces for word in piece.split(",") if word.strip())
-        for word in words:
-            if setting.choices and word.lower() not in setting.choices:
-                raise failure(f"{where} can't be {word!r}", hint=f"one or more of: {', '.join(setting.choices)}")
-        if setting.kind == "cidrs":
-            for word in words:
-                _check_cidr(word, where, failure)
-        return words
+    if setting.kind in {"list", "cidrs", "numbers"}:
+        return _check_list(setting, value, where, failure)
+    if setting.kind == "number":
+        return _check_number(value, where, failure)
     if setting.kind == "flag":
         return _check_flag(value, where, failure)
     if not isinstance(value, str | int | float | Path) or isinstance(value, bool):
@@ -238,6 +197,24 @@ def _check(setting: Setting, value: Any, where: str, failure: type[InputError | 
     if setting.kind == "integer":
         return _check_integer(text, where, failure)
     return text
+
+
+def _check_list(
+    setting: Setting, value: Any, where: str, failure: type[InputError | ConfigurationError]
+) -> tuple[str, ...] | tuple[float, ...]:
+    pieces = value if isinstance(value, list | tuple) else [value]
+    if setting.kind == "numbers":
+        split = [part for piece in pieces for part in (piece.split(",") if isinstance(piece, str) else [piece])]
+        return tuple(_check_number(part, where, failure) for part in split if part != "")
+    if not all(isinstance(piece, str) for piece in pieces):
+        raise failure(f"{where} has to be a list of words", hint=setting.help)
+    words = tuple(word.strip() for piece in pieces for word in piece.split(",") if word.strip())
+    for word in words:
+        if setting.choices and word.lower() not in setting.choices:
+            raise failure(f"{where} can't be {word!r}", hint=f"one or more of: {', '.join(setting.choices)}")
+        if setting.kind == "cidrs":
+            _check_cidr(word, where, failure)
+    return words
 
 
 def _check_duration(setting: Setting, text: str, where: str, failure: type[InputError | ConfigurationError]) -> None:
@@ -266,6 +243,17 @@ def _check_integer(text: str, where: str, failure: type[InputError | Configurati
     if not re.fullmatch("0*[1-9][0-9]{0,8}", text, re.ASCII):
         raise failure(f"{where} can't be {text!r}", hint="a whole number, 1 or more")
     return int(text)
+
+
+def _check_number(value: Any, where: str, failure: type[InputError | ConfigurationError]) -> float:
+    """A number that is finite; whether it can be is for the options it goes into. An int where it is whole."""
+    try:
+        number = math.nan if isinstance(value, bool) or not _NUMBER.fullmatch(str(value)) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise failure(f"{where} can't be {value!r}", hint="a number, written like 0.5")
+    return int(number) if number.is_integer() else number
 
 
 def _check_flag(value: Any, where: str, failure: type[InputError | ConfigurationError]) -> bool:

@@ -10,7 +10,8 @@ import click
 from gputx.cli.options import as_json, debug
 from gputx.cli.render.words import columns
 from gputx.cli.say import put, say
-from gputx.config import SETTINGS, load, project_config_file, user_config_file
+from gputx.config import load, project_config_file, user_config_file
+from gputx.settings import SETTINGS
 
 
 @click.group()
@@ -51,7 +52,7 @@ def show(as_json: bool) -> None:
 
 def _text(value: object) -> str:
     if isinstance(value, tuple):
-        return ", ".join(value) or "-"
+        return ", ".join(map(str, value)) or "-"
     if isinstance(value, bool):
         return str(value).lower()
     return "-" if value is None else str(value)

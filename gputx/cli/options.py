@@ -1,4 +1,4 @@
-"""Options that several commands share. Their defaults live in gputx.config, so that one place knows them."""
+"""Options that several commands share. Their defaults live in gputx.settings, so that one place knows them."""
 
 from __future__ import annotations
 
@@ -7,9 +7,23 @@ from typing import Any, TypeVar
 
 import click
 
-from gputx.config import BY_NAME
+from gputx.settings import BY_NAME
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Sectioned(click.Command):
+    """A command with many options: those of a setting stand under its heading."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        sections: dict[str, list[tuple[str, str]]] = {"Options": []}
+        for parameter in self.get_params(ctx):
+            if (record := parameter.get_help_record(ctx)) is not None:
+                known = BY_NAME.get(parameter.name or "")
+                sections.setdefault(known.section if known else "Options", []).append(record)
+        for heading, records in sections.items():
+            with formatter.section(heading):
+                formatter.write_dl(records)
 
 
 def setting(name: str, *flags: str) -> Callable[[F], F]:
@@ -24,8 +38,9 @@ def setting(name: str, *flags: str) -> Callable[[F], F]:
     if "_" in name:
         # The spelling that whisper's own command line uses.
         names.append("--" + name)
-    meta = "N" if what.kind == "integer" else None
-    return click.option(*names, name, type=kind, multiple=what.kind in {"list", "cidrs"}, metavar=meta, help=text)
+    meta = {"integer": "N", "number": "N", "numbers": "N,N,..."}.get(what.kind)
+    several = what.kind in {"list", "cidrs", "numbers"}
+    return click.option(*names, name, type=kind, multiple=several, metavar=meta, help=text)
 
 
 def _flag(name: str, text: str) -> Callable[[F], F]:

@@ -9,12 +9,13 @@ from typing import Any
 import click
 
 from gputx import config
-from gputx.cli.options import as_json, cloud, setting
+from gputx.cli import engine
+from gputx.cli.options import Sectioned, as_json, cloud, setting
 from gputx.cli.say import put
 from gputx.errors import ExitCode
 
 
-@click.command()
+@click.command(cls=Sectioned)
 @click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path(allow_dash=True, readable=False))
 @cloud
 @setting("language")
@@ -31,10 +32,6 @@ from gputx.errors import ExitCode
 @setting("hotwords")
 @setting("condition_on_previous_text")
 @setting("channel")
-@setting("algorithm")
-@setting("decoder")
-@setting("compute_type")
-@setting("batch_size")
 @setting("market")
 @setting("instance_type")
 @setting("zone")
@@ -46,6 +43,24 @@ from gputx.errors import ExitCode
 @setting("image")
 @setting("subnet")
 @setting("allow_cidr")
+@setting("algorithm")
+@setting("decoder")
+@setting("compute_type")
+@setting("batch_size")
+@setting("temperatures")
+@setting("compression_ratio_threshold")
+@setting("logprob_threshold")
+@setting("no_speech_threshold")
+@setting("repeats_threshold")
+@setting("vad")
+@setting("vad_threshold")
+@setting("vad_hysteresis")
+@setting("vad_min_speech_ms")
+@setting("vad_min_silence_ms")
+@setting("vad_padding_before_ms")
+@setting("vad_padding_after_ms")
+@setting("max_window_seconds")
+@setting("max_silence_seconds")
 @click.option("--dry-run", is_flag=True, help="look and plan, launch and write nothing")
 @as_json
 @click.option("--quiet", "-q", is_flag=True, help="say nothing on stderr but warnings and errors")
@@ -63,7 +78,8 @@ def run(files: tuple[str, ...], dry_run: bool, as_json: bool, quiet: bool, **fla
     from gputx.cli.watched import told, watched  # noqa: PLC0415
     from gputx.workflows.run import run as workflow  # noqa: PLC0415
 
-    request, where = _request(files, settings, dry_run), where_of(settings, _engine(settings))
+    request = _request(files, settings, dry_run)
+    where = where_of(settings, engine.engine(settings, word_timestamps=request.asked.word_timestamps))
     report = watched(lambda events, stop: workflow(request, where, events, stop), quiet=quiet)
 
     def results() -> None:
@@ -98,6 +114,7 @@ def _request(files: tuple[str, ...], settings: config.Configuration, dry_run: bo
             initial_prompt=settings.optional("initial_prompt"),
             hotwords=settings.optional("hotwords"),
             condition_on_previous_text=settings.flag("condition_on_previous_text"),
+            **engine.decoding(settings),
         ),
         channel=channel_of(settings.optional("channel")),
         output_dir=Path(settings.text("output_dir")),
@@ -138,23 +155,6 @@ def _writing(settings: config.Configuration) -> Any:
         )
     except ValueError as error:
         raise click.UsageError(str(error)) from None
-
-
-def _engine(settings: config.Configuration) -> Any:
-    from gputx.workflows.model import Engine  # noqa: PLC0415
-    from gputx_remote.engine.choice import Choice  # noqa: PLC0415
-    from gputx_remote.writers import needs_words  # noqa: PLC0415
-
-    choice = Choice(settings.text("algorithm"), settings.text("decoder"), settings.text("compute_type"))
-    wishes = [name for name in ("initial_prompt", "hotwords", "condition_on_previous_text") if settings.values[name]]
-    if settings.flag("word_timestamps") or needs_words(_writing(settings)):
-        wishes.append("word_timestamps")
-    try:
-        choice.check()
-        choice = choice.able(wishes)
-    except ValueError as error:
-        raise click.UsageError(str(error)) from None
-    return Engine(choice, settings.integer("batch_size"))
 
 
 def where_of(settings: config.Configuration, engine: Any) -> Any:

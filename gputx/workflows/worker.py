@@ -24,6 +24,10 @@ class Asked:
     initial_prompt: str | None = None
     hotwords: str | None = None
     condition_on_previous_text: bool = False
+    temperatures: tuple[float, ...] | None = None
+    """None, here and below: the worker's own."""
+    thresholds: dict[str, float] | None = None
+    speech: dict[str, float | str] | None = None
 
 
 class LineStream(Protocol):

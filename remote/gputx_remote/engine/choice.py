@@ -32,7 +32,20 @@ DEFAULT = {"cpu": ("vad", "ctranslate2"), "cuda": ("chunked", "transformers")}
 measured on a quiet machine; on CUDA the stock pipeline until a measurement on a GPU shows another ahead."""
 
 
-ABLE = {"chunked": frozenset[str](), "sequential": frozenset({"initial_prompt", "condition_on_previous_text"})}
+ABLE = {
+    "chunked": frozenset[str](),
+    "sequential": frozenset(
+        {
+            "initial_prompt",
+            "hotwords",
+            "condition_on_previous_text",
+            "temperatures",
+            "compression_ratio_threshold",
+            "logprob_threshold",
+            "no_speech_threshold",
+        }
+    ),
+}
 """What the two algorithms of transformers can do of what may be asked beyond language and task."""
 
 
@@ -45,7 +58,7 @@ class Choice:
     compute_type: str = "auto"
 
     def able(self, wishes: Collection[str]) -> Choice:
-        """This choice for somebody who also asked for other things, by the names of ``TranscribeOptions``.
+        """This choice for somebody who also asked for other things, by the names of their flags.
 
         The stock pipeline and Whisper's long-form know few of them, so where the algorithm was left open it is vad.
 

@@ -129,6 +129,17 @@ def test_the_same_engine_here_gives_the_same_text(cli: Cli) -> None:
     assert here.document["run"]["cost"]["total"] is None
 
 
+def test_speech_detection_does_as_it_is_told(cli: Cli) -> None:
+    here = ("run", HELD_OUT / "clip01.flac", "--on", "local", "--model", cli.account.model)
+    deaf = cli(*here, "--vad-threshold", "0.9999", "--vad-hysteresis", "0")
+    short = cli(*here, "--max-window-seconds", "5")
+
+    assert deaf.out.strip() == ""
+    assert "transcribed: 12.7 s, 0 windows" in deaf.err
+    assert wer(REFERENCES["clip01.flac"], short.out) <= 0.10
+    assert "transcribed: 12.7 s, 3 windows" in short.err
+
+
 def test_an_older_text_is_kept(cli: Cli) -> None:
     mine = cli.directory / "clip01.txt"
     mine.write_text("my own corrections")
