@@ -24,6 +24,10 @@ KEPT_REPEATS = 2
 """How often a phrase stays that the model said over and over at every temperature."""
 SEAM_MS = 400
 """A word at a cut inside speech was heard on both sides of it only if it is this near on both."""
+ONSET_MS = 100
+"""Speech begins about so much before the detector hears it (docs/speech-detection.md)."""
+ADRIFT_MS = 300
+"""A start so much before the speech it belongs to is none; less is the detector's own error."""
 UNSURE = 0.5
 """Text where nobody was heard is kept if the model is surer of it than this: detectors miss quiet voices."""
 
@@ -97,13 +101,13 @@ class Assembly:
         if not text:
             return None
         start = first if piece.start is None else first + round(piece.start * 1000)
-        start = min(max(start, self._floor), last)
         if piece.end is not None:
             end = first + round(piece.end * 1000)
         elif following is not None:
             end = first + round(following * 1000)
         else:
             end = _ms(window.speech[-1].stop) if window.speech else last
+        start = min(max(_out_of_pause(start, end, window), self._floor), last)
         end = min(max(end, start), last)
         return Draft(start, end, text, piece.tokens, piece.logprobs, piece.places, suspect, measure)
 
@@ -187,6 +191,13 @@ def _invented(window: Window, draft: Draft) -> bool:
     if any(_ms(s.start) < draft.end_ms and draft.start_ms < _ms(s.stop) for s in window.speech):
         return False
     return bool(window.speech) and math.exp(sum(draft.logprobs) / len(draft.logprobs)) < UNSURE
+
+
+def _out_of_pause(start_ms: int, end_ms: int, window: Window) -> int:
+    """A start in a pause moved to where the speech before its end begins: a model may date the first text of a window
+    to the window's edge."""
+    onset = next((_ms(span.start) for span in window.speech if _ms(span.stop) > start_ms), end_ms)
+    return onset - ONSET_MS if onset - start_ms > ADRIFT_MS and onset < end_ms else start_ms
 
 
 def timed(draft: Draft, window: Window, starts: Sequence[float], vocabulary: Vocabulary, language: str) -> Segment:

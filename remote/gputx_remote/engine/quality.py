@@ -20,6 +20,8 @@ class Doubt(StrEnum):
     COMPRESSION = "compression ratio"
     LOGPROB = "log probability"
     LOOP = "loop"
+    INCOMPLETE = "incomplete"
+    """Speech was left out, in halves as well, or the tokens ran out."""
 
 
 @dataclass(frozen=True)

@@ -74,6 +74,24 @@ def test_where_nobody_was_heard_only_a_sure_text_stays(
     assert bool(assembly.add(place, attempt(vocabulary, decoded))) is kept
 
 
+@pytest.mark.parametrize(
+    ("begun", "ended", "start_ms"),
+    [
+        (0.0, 3.0, 900),  # the edge of the window, a second before anyone speaks
+        (0.8, 3.0, 800),  # the detector is that late
+        (1.5, 3.0, 1500),
+        (4.5, 8.0, 5900),  # the pause behind what was said before
+        (4.5, 5.5, 4500),  # nobody was heard there at all: a quiet voice
+    ],
+)
+def test_text_does_not_begin_in_a_pause(
+    assembly: Assembly, vocabulary: Vocabulary, begun: float, ended: float, start_ms: int
+) -> None:
+    place = window(0, 10, speech=((1.0, 4.0), (6.0, 9.0)))
+    (draft,) = assembly.add(place, attempt(vocabulary, written(vocabulary, begun, " Hon äter.", ended)))
+    assert (draft.start_ms, draft.end_ms) == (start_ms, round(ended * 1000))
+
+
 def test_a_loop_is_cut_down_across_pieces(assembly: Assembly, vocabulary: Vocabulary) -> None:
     loop = [part for n in range(6) for part in (1.0 + n, " Hon äter.", 2.0 + n)]
     decoded = written(vocabulary, 0.0, " Ja, tack.", 1.0, *loop)

@@ -121,6 +121,18 @@ def test_the_language_is_asked_of_the_first_windows(vocabulary: Vocabulary) -> N
     # The paper decoder takes its first window for Danish, which the vocabulary knows.
     assert [segment.text for segment in segments] == ["Rum 0."]
     assert info.language == "da"
+    segments, info = engine_of(PaperDecoder(vocabulary, parrot(vocabulary)), []).transcribe(
+        noise(100), TranscribeOptions(language=None, speech=BLIND.speech)
+    )
+    assert (len(list(segments)), info.language) == (4, "sv")
+
+
+def test_the_length_is_what_was_read_whatever_the_header_said(vocabulary: Vocabulary) -> None:
+    sound = noise(20)
+    lying = Recording(3_600_000, sound.blocks)
+    segments, info = engine_of(PaperDecoder(vocabulary, parrot(vocabulary)), []).transcribe(lying, BLIND)
+    assert [segment.end_ms for segment in segments] == [2000]
+    assert info.duration_ms == 20_000
 
 
 def test_a_failure_of_the_source_comes_through(vocabulary: Vocabulary) -> None:
