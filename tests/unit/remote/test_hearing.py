@@ -69,6 +69,18 @@ def test_a_window_taken_for_silent_is_left_alone(vocabulary: Vocabulary) -> None
     assert (decoder.encodings, parts[0].attempt.verdict.silent) == ([1], True)
 
 
+@pytest.mark.parametrize(("halves", "taken"), [(-0.3, 2), (-0.46, 1), (-0.9, 1)])
+def test_an_unsure_text_is_taken_in_halves_where_these_are_surer(
+    vocabulary: Vocabulary, halves: float, taken: int
+) -> None:
+    answers = [written(vocabulary, 1.0, SENTENCE, 4.0, 12.0, SENTENCE, 15.0, logprob=-0.5)]
+    answers += [written(vocabulary, start, SENTENCE, start + 3, logprob=halves) for start in (1.0, 0.2)]
+    answers += [written(vocabulary, logprob=-0.9)] * 4  # a half that is unsure is halved once more
+    parts, _ = heard_by(vocabulary, answers)
+    assert len(parts) == taken
+    assert all(part.attempt.verdict.good for part in parts)
+
+
 @pytest.mark.parametrize("detector", ["silero", "none"])
 def test_a_text_whose_tokens_ran_out_is_heard_in_halves(vocabulary: Vocabulary, detector: str) -> None:
     speech = (Span(0, 20 * RATE),) if detector == "none" else WHOLE.speech
