@@ -34,6 +34,7 @@ OURS = {
     "vad ctranslate2 int8": Choice("vad", "ctranslate2", "int8"),
     "vad torch": Choice("vad", "torch", "float32"),
     "vad torch bfloat16": Choice("vad", "torch", "bfloat16"),
+    "vad torch int8": Choice("vad", "torch", "int8"),
     "vad transformers": Choice("vad", "transformers", "float32"),
 }
 YARDSTICK = "sequential"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from gputx_remote.errors import ModelUnavailableError
 
 PATTERNS = ("*.json", "*.txt", "model.safetensors", "model-*-of-*.safetensors")
 COMMIT = re.compile(r"[0-9a-f]{40}")
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 @dataclass(frozen=True)
@@ -47,13 +49,15 @@ def resolve(model: str, revision: str | None, note: Callable[[str], None]) -> Mo
     if directory.is_dir():
         weights = _checked(directory, model)
         return ModelLocation(directory, model, revision or _sha256(weights))
-    if not _is_hub_id(model):
-        raise ModelUnavailableError(f"model {model}: there is no such directory, and it is no Hugging Face id")
-    if revision is not None and not COMMIT.fullmatch(revision):
-        raise ModelUnavailableError(
-            f"model {model}: revision {revision!r} can move; pin it by its 40-digit commit hash"
-        )
-    snapshot = _cached(model, revision) or _download(model, revision, note)
+    snapshot = _cached(model, revision)
+    if snapshot is None:
+        if not _is_hub_id(model):
+            raise ModelUnavailableError(f"model {model}: there is no such directory, and it is no Hugging Face id")
+        if revision is not None and not COMMIT.fullmatch(revision):
+            raise ModelUnavailableError(
+                f"model {model}: revision {revision!r} can move; pin it by its 40-digit commit hash"
+            )
+        snapshot = _download(model, revision, note)
     _checked(snapshot, model)
     return ModelLocation(snapshot, model, snapshot.name)
 
@@ -70,15 +74,29 @@ def _is_hub_id(model: str) -> bool:
 
 
 def _cached(model: str, revision: str | None) -> Path | None:
-    from huggingface_hub import snapshot_download  # noqa: PLC0415 - a model in a directory needs no hub
-    from huggingface_hub.errors import LocalEntryNotFoundError  # noqa: PLC0415
+    """A snapshot in the hub's cache, None where it is not there or not whole.
 
-    try:
-        snapshot = Path(snapshot_download(model, revision=revision, allow_patterns=PATTERNS, local_files_only=True))
-    except LocalEntryNotFoundError:
+    Its folders are looked into by hand, as huggingface.co/docs/huggingface_hub/guides/manage-cache describes them:
+    importing huggingface_hub takes as long as all else that a worker does before its model is loaded.
+    """
+    if not HUB_ID.fullmatch(model):
         return None
+    repository = _hub_cache() / f"models--{model.replace('/', '--')}"
+    try:
+        commit = revision or (repository / "refs" / "main").read_text(encoding="utf-8").strip()
+    except (OSError, ValueError):
+        return None
+    snapshot = repository / "snapshots" / commit
     # A download that was cut short leaves a snapshot without its weights.
-    return snapshot if _weights(snapshot) and (snapshot / "config.json").is_file() else None
+    whole = COMMIT.fullmatch(commit) and _weights(snapshot) and (snapshot / "config.json").is_file()
+    return snapshot if whole else None
+
+
+def _hub_cache() -> Path:
+    """Where huggingface_hub keeps downloads: ``constants.py`` of huggingface_hub 1.x."""
+    home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface"
+    named = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE")
+    return Path(os.path.expandvars(named or Path(home) / "hub")).expanduser()
 
 
 def _download(model: str, revision: str | None, note: Callable[[str], None]) -> Path:

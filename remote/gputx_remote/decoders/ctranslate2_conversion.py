@@ -54,43 +54,45 @@ def cache_directory() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gputx" / BESIDE
 
 
-def ready(location: ModelLocation, cache: Path, note: Callable[[str], None]) -> Conversion:
+def ready(location: ModelLocation, cache: Path, note: Callable[[str], None], part: form.Part = "whole") -> Conversion:
     """The conversion of a checkpoint: one that is there, or a new one.
 
     Args:
         location: the checkpoint.
         cache: where a new one is kept.
         note: told in one line that one is made, and where it can't be kept.
+        part: what of it.
 
     Raises:
         ModelUnavailableError: the checkpoint is broken, or no model CTranslate2 has a place for.
     """
-    name = fingerprint(location)
+    name = _name(location, part)
     for place in (location.path / BESIDE, cache):
         if _is_whole(place / name):
             return Conversion(place / name)
-    note(f"model {location.id}: converting it for CTranslate2, once")
+    what = "it for CTranslate2" if part == "whole" else "its text decoder for draws"
+    note(f"model {location.id}: converting {what}, once")
     try:
-        return Conversion(convert(location, cache))
+        return Conversion(convert(location, cache, part))
     except OSError as error:
         reason = "the disk is full" if error.errno == errno.ENOSPC else error.strerror or type(error).__name__
         note(f"the converted model can't be kept in {cache} ({reason}): it is made again at every start")
-    return in_memory(location)
+    return in_memory(location, part=part)
 
 
-def convert(location: ModelLocation, into: Path) -> Path:
+def convert(location: ModelLocation, into: Path, part: form.Part = "whole") -> Path:
     """Write the conversion of a checkpoint into a directory; what is there and whole stays.
 
     Several processes may do so at once: each writes a folder of its own, and the first to finish gives it its name.
 
     Returns:
-        The folder of the conversion, ``into`` / :func:`fingerprint`.
+        The folder of the conversion in ``into``, named by :func:`fingerprint` and the part.
 
     Raises:
         ModelUnavailableError: as :func:`ready`.
         OSError: it can't be written; nothing of it is left.
     """
-    target = into / fingerprint(location)
+    target = into / _name(location, part)
     if _is_whole(target):
         return target
     into.mkdir(parents=True, exist_ok=True)
@@ -99,18 +101,18 @@ def convert(location: ModelLocation, into: Path) -> Path:
     try:
         finished = workshop / target.name
         finished.mkdir()
-        _write(location, finished)
+        _write(location, finished, part)
         _publish(finished, target, workshop)
     finally:
         shutil.rmtree(workshop, ignore_errors=True)
     return target
 
 
-def in_memory(location: ModelLocation, *, rows: int = 0) -> Conversion:
-    """The conversion without a disk; ``rows`` as in :func:`ctranslate2_format.write_model`."""
+def in_memory(location: ModelLocation, *, rows: int = 0, part: form.Part = "whole") -> Conversion:
+    """The conversion without a disk; ``rows`` and ``part`` as in :func:`ctranslate2_format.write_model`."""
     weights, config = _checkpoint(location)
     model = io.BytesIO()
-    form.write_model(model, weights, config, rows=rows)
+    form.write_model(model, weights, config, rows=rows, part=part)
     texts = {name: text.encode() for name, text in _texts(location, config, rows)}
     return Conversion(location.path, {_MODEL: model.getvalue(), **texts})
 
@@ -135,6 +137,10 @@ def fingerprint(location: ModelLocation) -> str:
                 file.seek(size * index // _SAMPLES)
                 digest.update(file.read(_SAMPLE_BYTES))
     return f"whisper-{digest.hexdigest()[:24]}"
+
+
+def _name(location: ModelLocation, part: form.Part) -> str:
+    return fingerprint(location) if part == "whole" else f"{fingerprint(location)}-{part}"
 
 
 def _weight_files(location: ModelLocation) -> list[Path]:
@@ -173,10 +179,10 @@ def _upper_heads(config: dict[str, Any]) -> list[list[int]]:
     return [[layer, head] for layer in range(layers // 2, layers) for head in range(heads)]
 
 
-def _write(location: ModelLocation, directory: Path) -> None:
+def _write(location: ModelLocation, directory: Path, part: form.Part) -> None:
     weights, config = _checkpoint(location)
     with (directory / _MODEL).open("wb") as file:
-        form.write_model(file, weights, config)
+        form.write_model(file, weights, config, part=part)
         size = _to_disk(file)
     seal = {"model": location.id, "revision": location.revision, "bytes": size}
     for name, text in (*_texts(location, config), (_SEAL, json.dumps(seal))):

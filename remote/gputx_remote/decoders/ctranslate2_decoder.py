@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ import numpy.typing as npt
 
 from gputx_remote.decoders import ctranslate2_conversion as conversion
 from gputx_remote.decoders import ctranslate2_memory as memory
+from gputx_remote.decoders.ctranslate2_format import Part
 from gputx_remote.decoders.decoder import Decoded, OutOfMemoryError, Request
 from gputx_remote.errors import EngineError, ModelUnavailableError
 from gputx_remote.rules import TokenRules
@@ -38,6 +40,8 @@ ENCODED_FRAMES = 1500
 SAMPLES_A_FRAME = 320
 """One position of the encoder's output: 20 ms."""
 SECONDS_A_FRAME = 0.02
+SEEDS = 2**32 - 1
+"""Seeds from 0 on that CTranslate2 takes as such; the one behind them asks it for a random one."""
 _OUT_OF_MEMORY = ("out of memory", "bad_alloc", "cannot allocate memory", "failed to allocate")
 
 
@@ -59,6 +63,7 @@ class _Together(NamedTuple):
     text_begins: int
     timestamps: bool
     max_tokens: int
+    temperature: float
 
 
 class CTranslate2Decoder:
@@ -67,11 +72,28 @@ class CTranslate2Decoder:
     name = "ctranslate2"
 
     def __init__(
-        self, open_model: Callable[[], Any], location: ModelLocation, vocabulary: Vocabulary, rules: TokenRules
+        self,
+        model: Any,
+        location: ModelLocation,
+        vocabulary: Vocabulary,
+        rules: TokenRules,
+        *,
+        open_text: Callable[[], Any] | None = None,
+        note: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """``open_model`` loads the model anew each time it is called."""
-        self._open = open_model
-        self._model = open_model()
+        """
+        Args:
+            model: as CTranslate2 loaded it.
+            location: where it is from.
+            vocabulary: its tokens.
+            rules: which of them may come next.
+            open_text: loads its text decoder alone, anew each time it is called, to draw with; None to draw with the
+                model itself.
+            note: told in one line where there is no memory for that.
+        """
+        self._model = model
+        self._open_text = open_text
+        self._note = note
         self._location = location
         self._rules = rules
         self._widened: Any = None
@@ -98,9 +120,11 @@ class CTranslate2Decoder:
     def decode(self, encoded: Encoded, requests: Sequence[Request]) -> list[Decoded]:
         """See :meth:`Decoder.decode`.
 
-        Windows whose prompts differ in length are decoded one group after the other. Windows at a temperature are
-        decoded one by one, each by a model loaded for it: CTranslate2 keeps a generator of random numbers in each of
-        its threads, seeded when the thread first draws and never again, so only a new thread draws what a seed says.
+        Windows whose prompts differ in length are decoded one group after the other. On a CPU windows at a temperature
+        are decoded one by one, each by a text decoder loaded for it: CTranslate2 keeps a generator of random numbers in
+        each of its threads, seeded when the thread first draws and never again (its ``src/random.cc``), so only a new
+        thread draws what a seed says, and only what is loaded gets one. On CUDA, and where a second text decoder does
+        not fit, they are drawn together, and what is drawn depends on the batch and on what was drawn before.
         """
         if len(encoded) != len(requests):
             raise ValueError(f"{len(encoded)} windows and {len(requests)} requests")
@@ -108,12 +132,12 @@ class CTranslate2Decoder:
         groups: dict[_Together, list[int]] = {}
         for row, request in enumerate(requests):
             if request.temperature > 0:
-                done[row] = self._drawn(encoded, row, request)
-            else:
+                done[row] = self._drawn_alone(encoded, row, request)
+            if done[row] is None:
                 groups.setdefault(self._together(request), []).append(row)
-        for together, rows in groups.items():
+        for rows in groups.values():
             part = encoded if rows == list(range(len(encoded))) else self.select(encoded, rows)
-            results = self._generate(self._model, part, [requests[row] for row in rows], together.max_tokens)
+            results = self._generate(self._model, part, [requests[row] for row in rows])
             for row, result in zip(rows, results, strict=True):
                 done[row] = result
         return [result for result in done if result is not None]
@@ -121,23 +145,33 @@ class CTranslate2Decoder:
     def _together(self, request: Request) -> _Together:
         rules = self._rules.for_prompt(request.prompt)
         begins = request.prompt.index(self.vocabulary.start_of_transcript)
-        return _Together(len(request.prompt), begins, rules.timestamps, request.max_tokens)
+        return _Together(len(request.prompt), begins, rules.timestamps, request.max_tokens, request.temperature)
 
-    def _drawn(self, encoded: Encoded, row: int, request: Request) -> Decoded:
-        ctranslate2.set_random_seed(request.seed % 2**32)
-        with _memory_errors():
-            model = self._open()
-        drawing = {"sampling_topk": 0, "sampling_temperature": request.temperature}
-        return self._generate(model, self.select(encoded, [row]), [request], request.max_tokens, **drawing)[0]
+    def _drawn_alone(self, encoded: Encoded, row: int, request: Request) -> Decoded | None:
+        """A window drawn as its seed says; None where that can't be had."""
+        if self._open_text is None:
+            return None
+        try:
+            with _memory_errors():
+                text_decoder = self._open_text()
+            return self._generate(text_decoder, self.select(encoded, [row]), [request])[0]
+        except OutOfMemoryError:
+            # Not the windows are too many, which is what this error would say: they have been decoded before.
+            self._open_text = None
+        self._note("not enough memory for a second text decoder: what is drawn depends on the batch from here on")
+        return None
 
-    def _generate(
-        self, model: Any, encoded: Encoded, requests: Sequence[Request], max_tokens: int, **drawing: Any
-    ) -> list[Decoded]:
+    def _generate(self, model: Any, encoded: Encoded, requests: Sequence[Request]) -> list[Decoded]:
+        """Decode windows that :class:`_Together` puts together."""
         prompts = [list(request.prompt) for request in requests]
         limit = self._rules.max_initial_timestamp_index
-        room = min(max_tokens, self.vocabulary.context - len(prompts[0]))
+        room = min(requests[0].max_tokens, self.vocabulary.context - len(prompts[0]))
         if room < 1:
             raise EngineError(f"a prompt of {len(prompts[0])} tokens leaves no room for text")
+        drawing = {}
+        if requests[0].temperature > 0:
+            ctranslate2.set_random_seed(requests[0].seed % SEEDS)
+            drawing = {"sampling_topk": 0, "sampling_temperature": requests[0].temperature}
         with _memory_errors():
             results = model.generate(
                 encoded.features,
@@ -231,18 +265,35 @@ def load(
     vocabulary = Vocabulary.load(location.path)
     rules = TokenRules.load(location.path, vocabulary)
     kind = _device(device, note)
-    converted = conversion.ready(location, cache_directory or conversion.cache_directory(), note)
+    cache = cache_directory or conversion.cache_directory()
+    converted = conversion.ready(location, cache, note)
 
-    def opener(kind: str, compute_type: str) -> Callable[[], Any]:
-        return lambda: _opened(converted, kind, compute_type)
+    def opened(kind: str, compute_type: str) -> CTranslate2Decoder:
+        model = _opened(converted, kind, compute_type)
+        # A GPU's arithmetic in half precision makes the text depend on the batch anyway, and it lives by batches.
+        open_text = _text_opener(location, cache, model.compute_type, note) if kind == "cpu" else None
+        return CTranslate2Decoder(model, location, vocabulary, rules, open_text=open_text, note=note)
 
     try:
-        return CTranslate2Decoder(opener(kind, _type(kind, compute_type)), location, vocabulary, rules)
+        return opened(kind, _type(kind, compute_type))
     except RuntimeError as error:
         if kind == "cuda" and _is_out_of_memory(error):
             note("GPU memory too small for the model: using the CPU")
-            return CTranslate2Decoder(opener("cpu", _type("cpu", None)), location, vocabulary, rules)
+            return opened("cpu", _type("cpu", None))
         raise ModelUnavailableError(f"model {location.id}: CTranslate2 can't load it: {_line(error)}") from error
+
+
+def _text_opener(
+    location: ModelLocation, cache: Path, compute_type: str, note: Callable[[str], None]
+) -> Callable[[], Any]:
+    """Loads the text decoder alone on the CPU; the first time it is converted, where nobody has yet."""
+    part: Part = "text-int8" if compute_type.startswith("int8") else "text"
+
+    @functools.cache
+    def converted() -> conversion.Conversion:
+        return conversion.ready(location, cache, note, part)
+
+    return lambda: _opened(converted(), "cpu", compute_type)
 
 
 def _opened(converted: conversion.Conversion, device: str, compute_type: str) -> Any:

@@ -12,7 +12,6 @@ MOST = {"cpu": 16, "cuda": 64}
 
 _SHARE = 0.6  # of what is free: other processes and the allocator's rounding want the rest
 _MEMINFO = Path("/proc/meminfo")
-_LONGEST_TEXT = 224
 _UNKNOWN = 4  # where nobody says how much is free
 
 
@@ -25,7 +24,10 @@ def batch_size(config: Mapping[str, Any], device: str, compute_type: str) -> int
 
 
 def window_bytes(config: Mapping[str, Any], compute_type: str) -> int:
-    """What one window takes while it is encoded and decoded, at most, by the shapes of what is held.
+    """What one window takes while it is encoded or decoded, at most, by the shapes of what is held.
+
+    For whisper-small in int8 or float32 it says 201 MiB. Measured on a CPU in batches of 4 and 8, a prompt of 227
+    tokens and 221 written: 201 to 209.
 
     Args:
         config: config.json of the checkpoint.
@@ -33,14 +35,17 @@ def window_bytes(config: Mapping[str, Any], compute_type: str) -> int:
     """
     width = 2 if compute_type.endswith("float16") else 4
     frames, size = int(config.get("max_source_positions") or 1500), int(config["d_model"])
-    layers = int(config["decoder_layers"])
+    layers, context = int(config["decoder_layers"]), int(config.get("max_target_positions") or 448)
     attention = int(config["encoder_attention_heads"]) * frames * frames
     feed_forward = 2 * frames * int(config["encoder_ffn_dim"])
     encoding = (attention + feed_forward + 4 * frames * size) * width
-    caches = layers * 2 * (frames + _LONGEST_TEXT) * size * width
+    caches = layers * 2 * (frames + context) * size * width
+    # What a prompt, up to half of the context, pays attention to.
+    reading = int(config["decoder_attention_heads"]) * (context // 2) * frames * width
     # The logits of every token are kept until the window is done.
-    logits = _LONGEST_TEXT * int(config["vocab_size"]) * 4
-    return encoding + caches + logits
+    logits = context // 2 * int(config["vocab_size"]) * 4
+    # What the encoder works with is free again when the window is decoded; what it made is not.
+    return frames * size * width + max(encoding, caches + reading + logits)
 
 
 def free_bytes(device: str) -> int | None:

@@ -28,7 +28,8 @@ class Request:
     temperature: float = 0.0
     """0: the likeliest token each time. More: drawn from the distribution at that temperature."""
     seed: int = 0
-    """For drawing. The same window, request and seed give the same tokens, whatever else is in the batch."""
+    """For drawing. The same window, request and seed give the same tokens, whatever else is in the batch; not by
+    CTranslate2 on CUDA, nor where its second text decoder has no room (:meth:`CTranslate2Decoder.decode`)."""
     max_tokens: int = 224
     """Tokens to write at most: half of Whisper's context, as its own decoder has it."""
 

@@ -174,6 +174,7 @@ class TorchDecoder:
             self.device,
             width=self._sizes.width,
             layers=self._sizes.decoder_layers,
+            columns=columns_of(self._sizes),
             bytes_each=self._arithmetic.attention.itemsize,
         )
 

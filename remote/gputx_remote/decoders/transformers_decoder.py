@@ -183,8 +183,14 @@ class TransformersDecoder:
 
     def batch_size(self) -> int:
         """See :meth:`gputx_remote.decoders.decoder.Decoder.batch_size`."""
-        config = self._checkpoint.model.config
-        return windows_that_fit(self.device, width=config.d_model, layers=config.decoder_layers, bytes_each=4)
+        model = self._checkpoint.model
+        return windows_that_fit(
+            self.device,
+            width=model.config.d_model,
+            layers=model.config.decoder_layers,
+            columns=model.config.max_target_positions,
+            bytes_each=model.dtype.itemsize,
+        )
 
 
 class _Ledger(LogitsProcessor):  # type: ignore[misc] # transformers is untyped

@@ -108,7 +108,7 @@ def _whole(
 ) -> list[Heard]:
     """Each window as it is, tried until its text can be believed."""
     encoded = decoder.encode([raised(samples, window) for window, samples in cuts])
-    info.language = info.language or _language(decoder, encoded)
+    info.language = info.language or language_of(decoder, encoded)
     request = Request(_prompt(decoder.vocabulary, info.language, options, said))
     # Draws depend on the place in the recording, so that no batch and no second try of it changes them.
     requests = [replace(request, seed=window.start) for window, _ in cuts]
@@ -143,7 +143,7 @@ def _text_tokens(attempt: Attempt, vocabulary: Vocabulary) -> tuple[int, ...]:
     return tuple(token for token in attempt.decoded.tokens if token < vocabulary.end_of_text)
 
 
-def _language(decoder: Decoder, encoded: Any) -> str:
+def language_of(decoder: Decoder, encoded: Any) -> str:
     """The language these windows are likeliest in, all taken together."""
     chances = decoder.languages(encoded)
     if not chances[0]:

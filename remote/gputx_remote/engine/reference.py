@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from transformers.pipelines.automatic_speech_recognition import AutomaticSpeechRecognitionPipeline
 
@@ -91,8 +92,12 @@ class ReferenceTranscriber:
         given = resolved_at = 0
         seconds = len(audio) / SAMPLE_RATE
         windows = iter(self._pipeline.preprocess(audio, **pre)) if len(audio) else iter(())
+        if not len(audio):
+            # What a recording without sound is in, the model says as of one of silence.
+            silence = next(iter(self._pipeline.preprocess(np.zeros(SAMPLE_RATE, np.float32), **pre)))
+            info.language = info.language or self._language(silence, speaks_many)
         while batch := list(islice(windows, self._batch_size)):
-            info.language = info.language or (self._language(batch[0]) if speaks_many else "en")
+            info.language = info.language or self._language(batch[0], speaks_many)
             if speaks_many:
                 forward["language"] = info.language
             done += self._forward(batch, forward)
@@ -121,14 +126,11 @@ class ReferenceTranscriber:
             pieces = pieces[:-1]
         return orderly(((*piece["timestamp"], piece["text"]) for piece in pieces), duration_ms)
 
-    def _language(self, window: Window) -> str:
-        """The Whisper code of the language the model hears in a window."""
+    def _language(self, window: Window, speaks_many: bool) -> str:
+        if not speaks_many:
+            return "en"
         model = self._pipeline.model
-        features = window["input_features"].to(model.device, model.dtype)
-        with torch.inference_mode():
-            token = int(model.detect_language(input_features=features)[0])
-        codes = {number: name for name, number in model.generation_config.lang_to_id.items()}
-        return str(codes[token]).strip("<|>")
+        return heard_language(model, window["input_features"].to(model.device, model.dtype))
 
     def _forward(self, batch: list[Window], parameters: dict[str, Any]) -> list[Window]:
         """Run one batch, in smaller pieces where memory is too small for it, at last on the CPU."""
@@ -186,6 +188,15 @@ class ReferenceTranscriber:
 def _heard(windows: Sequence[Window]) -> int:
     """Samples covered by windows in order, overlaps counted once."""
     return sum(int(length - left - right) for length, left, right in (window["stride"] for window in windows))
+
+
+def heard_language(model: Any, features: torch.Tensor) -> str:
+    """The Whisper code of the language a multilingual model hears in the spectrogram of a window, (1, mels, 3000); of
+    silence it names one, too."""
+    with torch.inference_mode():
+        token = int(model.detect_language(input_features=features)[0])
+    codes = {number: name for name, number in model.generation_config.lang_to_id.items()}
+    return str(codes[token]).strip("<|>")
 
 
 def multilingual(model: Any, options: TranscribeOptions) -> bool:

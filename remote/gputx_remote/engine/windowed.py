@@ -9,8 +9,10 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from gputx_remote.engine.assembly import Assembly, Draft, timed
-from gputx_remote.engine.hearing import Cut, hear
+from gputx_remote.engine.hearing import Cut, hear, language_of
 from gputx_remote.engine.memory import Room
 from gputx_remote.engine.prefetch import ahead
 from gputx_remote.engine.transcriber import Progress, TranscribeOptions, TranscriptionInfo
@@ -91,6 +93,8 @@ class WindowedTranscriber:
                 decoded_samples += whole.stop - whole.start
                 if progress is not None:
                     progress(min(whole.stop / SAMPLE_RATE, total), total)
+        if not info.language:
+            info.language = self._room.work([np.zeros(SAMPLE_RATE, np.float32)], _language)[0]
         info.duration_ms = length.milliseconds
         info.silence_ms = max(0, info.duration_ms - round(decoded_samples * 1000 / SAMPLE_RATE))
         if progress is not None:
@@ -108,6 +112,11 @@ class WindowedTranscriber:
                 size *= 2
         if batch:
             yield batch
+
+
+def _language(decoder: Decoder, sounds: Sequence[FloatArray]) -> list[str]:
+    """What the model takes silence for, where nobody spoke: an answer has to name a language."""
+    return [language_of(decoder, decoder.encode(sounds))]
 
 
 class _Length:

@@ -34,7 +34,7 @@ def test_every_auto_is_decided(asked: Choice, device: str, serves: Choice) -> No
 def test_what_the_stock_pipeline_can_not_do_takes_another_algorithm() -> None:
     assert Choice().able([]) == Choice()
     assert Choice().able(["hotwords"]) == Choice("vad")
-    assert Choice("sequential").able(["initial_prompt"]) == Choice("sequential")
+    assert Choice("sequential").able(["initial_prompt", "hotwords"]) == Choice("sequential")
     with pytest.raises(ValueError, match=r"^--word-timestamps can't be had with --algorithm chunked; it can with"):
         Choice("chunked").able(["word_timestamps"])
 

@@ -82,6 +82,30 @@ def test_it_is_made_once(tiny: ModelLocation, tmp_path: Path) -> None:
     assert len(json.loads((first.path / "vocabulary.json").read_text())) == 2508
 
 
+def test_of_the_text_decoder_alone_matrices_are_int8(tiny: ModelLocation, tmp_path: Path) -> None:
+    notes: list[str] = []
+    made = conversion.ready(tiny, tmp_path, notes.append, "text-int8")
+    assert conversion.ready(tiny, tmp_path, notes.append, "text-int8") == made
+    assert notes == ["model tiny: converting its text decoder for draws, once"]
+    stored = {name: (shape, kind, raw) for name, shape, kind, raw in variables((made.path / "model.bin").read_bytes())}
+    whole = {name: (shape, kind, raw) for name, shape, kind, raw in variables(model_of(tiny))}
+    layers = {name.split("/")[1] for name in stored if name.startswith("encoder/layer_")}
+    # CTranslate2 does not load a Whisper whose encoder has no layer.
+    assert layers == {"layer_0", "layer_norm"}
+    name = "decoder/layer_3/ffn/linear_0/weight"
+    shape, _, raw = whole[name]
+    weight = np.frombuffer(raw, np.float16).reshape(shape).astype(np.float32)
+    assert stored[name][:2] == (shape, 1)
+    scale = np.frombuffer(stored[f"{name}_scale"][2], np.float32)
+    whole_numbers = np.frombuffer(stored[name][2], np.int8).reshape(shape)
+    assert abs(whole_numbers).max(axis=1).tolist() == [127] * shape[0]
+    np.testing.assert_allclose(whole_numbers / scale[:, None], weight, atol=float(abs(weight).max()) / 254 * 1.01)
+    for same in ("decoder/layer_3/ffn/linear_0/bias", "decoder/position_encodings/encodings", "encoder/conv1/weight"):
+        assert stored[same] == whole[same]
+    wanted = {name for name in whole if not name.startswith("encoder/layer_") or name.split("/")[1] in layers}
+    assert {name for name in stored if not name.endswith("_scale")} == wanted
+
+
 def test_one_beside_the_checkpoint_comes_first(tiny: ModelLocation, tmp_path: Path) -> None:
     baked = copied(tiny, tmp_path / "baked")
     beside = conversion.convert(baked, baked.path / conversion.BESIDE)

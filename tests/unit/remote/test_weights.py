@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,7 @@ ID = "KBLab/kb-whisper-small"
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache, and a hub where nobody answers."""
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     return tmp_path
@@ -55,6 +58,39 @@ def test_the_cache_is_asked_before_the_hub(cache: Path, model_path: Path, revisi
     location = resolve(ID, revision, notes.append)
     assert (location.path, location.id, location.revision) == (folder, ID, COMMIT)
     assert notes == []
+
+
+def test_the_cache_is_read_without_importing_the_hub(
+    cache: Path, model_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshot(cache, model_path)
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    assert resolve(ID, None, print).revision == COMMIT
+
+
+@pytest.mark.parametrize(
+    ("variables", "place"),
+    [
+        ({"HF_HUB_CACHE": "~/here", "HF_HOME": "elsewhere"}, "here"),
+        ({"HUGGINGFACE_HUB_CACHE": "$HOME/here", "HF_HOME": "elsewhere"}, "here"),
+        ({"HF_HOME": "~/here"}, "here/hub"),
+        ({"XDG_CACHE_HOME": "~/here"}, "here/huggingface/hub"),
+        ({}, ".cache/huggingface/hub"),
+    ],
+)
+def test_the_cache_is_where_the_hub_keeps_it(
+    variables: dict[str, str], place: str, tmp_path: Path, model_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in {"HOME": str(tmp_path), **variables}.items():
+        monkeypatch.setenv(name, value)
+    # What the hub's own library makes of them.
+    code = "from huggingface_hub import constants; print(constants.HF_HUB_CACHE)"
+    theirs = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+    assert theirs == str(tmp_path / place)
+    folder = snapshot(tmp_path / place, model_path)
+    assert resolve(ID, None, print).path == folder
 
 
 def test_a_download_is_announced_and_its_failure_is_one_line(cache: Path) -> None:

@@ -184,3 +184,5 @@ def test_silence_is_no_text(real: Transcriber, seconds: float) -> None:
     silence = Recording.of(np.zeros(round(seconds * 16_000), np.float32))
     segments, info = real.transcribe(silence, TranscribeOptions())
     assert (list(segments), info.windows, info.silence_ms) == ([], 0, round(seconds * 1000))
+    segments, info = real.transcribe(silence, TranscribeOptions(language=None))
+    assert (list(segments), len(info.language)) == ([], 2)
