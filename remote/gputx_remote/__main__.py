@@ -30,7 +30,8 @@ def parser() -> argparse.ArgumentParser:
     commands.add_parser("worker", parents=[model], help="commands on stdin, events on stdout")
     commands.add_parser("serve", parents=[model, served], help="the same behind a socket")
     commands.add_parser("attach", parents=[model, served], help="talk to a served worker, or be one")
-    commands.add_parser("engines", help="what can run here, as one event")
+    engines = commands.add_parser("engines", help="what can run here, as one event")
+    engines.add_argument("--model", type=Path, help="the directory of a model; the default may depend on its size")
     return whole
 
 
@@ -43,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from gputx_remote import worker  # noqa: PLC0415
 
     if options.command == "engines":
-        worker.say_engines(worker.stdout_events())
+        worker.say_engines(worker.stdout_events(), options.model)
         return 0
 
     model = worker.ModelOptions(

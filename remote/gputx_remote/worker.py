@@ -21,6 +21,8 @@ from gputx_remote.errors import (
 from gputx_remote.protocol import Emit, Transcribe
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from gputx_remote.engine.transcriber import Transcriber, TranscriptionInfo
     from gputx_remote.transcript import Segment
 
@@ -65,12 +67,16 @@ def load(options: ModelOptions, emit: Emit) -> Transcriber:
     return engine
 
 
-def say_engines(emit: Emit) -> None:
-    """Say which engines can be chosen here, and what the machine is: the event ``engines``."""
+def say_engines(emit: Emit, model: Path | None = None) -> None:
+    """Say which engines can be chosen here, and what the machine is: the event ``engines``.
+
+    Args:
+        model: its directory; None, or a hub id, stands for a model of ordinary size.
+    """
     protocol.hello(emit)
     from gputx_remote.engine import loading  # noqa: PLC0415 - `hello` must not wait for imports
 
-    found = loading.offer()
+    found = loading.offer(model if model is not None and model.is_dir() else None)
     emit(
         "engines",
         device=found.device,

@@ -35,11 +35,12 @@ def worker_command(verb: str, payload: Payload, model: ModelChoice) -> str:
     Args:
         verb: ``serve`` or ``attach`` of docs/contracts.md.
     """
-    words = [
-        '"${TRANSCRIBE_ROOT:-/opt/transcribe}/models/default"' if word == IMAGE_MODEL else shlex.quote(word)
-        for word in model.arguments
-    ]
+    words = [_spelled(word) for word in model.arguments]
     return " ".join([_PYTHON, f"gputx/{payload.name}", verb, "--socket", _SOCKET, *words])
+
+
+def _spelled(word: str) -> str:
+    return '"${TRANSCRIBE_ROOT:-/opt/transcribe}/models/default"' if word == IMAGE_MODEL else shlex.quote(word)
 
 
 class InstanceBench:
@@ -74,7 +75,8 @@ class InstanceBench:
     def engines(self) -> InstanceStream:
         self._ensure_payload()
         self._bring_model()
-        return InstanceStream(self._connection.open_stream(f"exec {_PYTHON} gputx/{self._payload.name} engines"))
+        asked = f"gputx/{self._payload.name} engines --model {_spelled(self._model.location)}"
+        return InstanceStream(self._connection.open_stream(f"exec {_PYTHON} {asked}"))
 
     def deliver(self, audio: Path, progress: Callable[[int, int], None]) -> str:
         remote = f"gputx/in/{audio.name}"

@@ -47,7 +47,7 @@ class LocalBench:
         return other
 
     def engines(self) -> ChildStream:
-        return ChildStream(["engines"], self._stop)
+        return ChildStream(["engines", "--model", self._model.location], self._stop)
 
     def deliver(self, audio: Path, progress: Callable[[int, int], None]) -> str:
         del progress  # nothing travels

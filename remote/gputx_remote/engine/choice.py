@@ -24,12 +24,18 @@ SUPPORTED = {
 yardstick, and compared in full precision."""
 
 BY_SPEED = ("ctranslate2", "torch", "transformers")
-"""The order in which decoders stand in for each other: the one that starts soonest first. Over a long recording
-torch in int8 was measured ahead of it (docs/performance.md), on a machine that was not quiet."""
+"""The order in which decoders stand in for each other: the one that starts soonest first."""
 
 DEFAULT = {"cpu": ("vad", "ctranslate2"), "cuda": ("chunked", "transformers")}
-"""(algorithm, decoder) by device. On a CPU what starts soonest and needs no torch, until whole recordings have been
-measured on a quiet machine; on CUDA the stock pipeline until a measurement on a GPU shows another ahead."""
+"""(algorithm, decoder) by device. On a CPU what starts soonest, unless :data:`FASTEST_ON_CPU` pays; on CUDA the stock
+pipeline until a measurement on a GPU shows another ahead."""
+
+FASTEST_ON_CPU = ("torch", "int8")
+"""The default on a CPU where torch is installed, the processor multiplies bytes (AVX-512 VNNI) and the model is as wide
+as :data:`WIDTH_WORTH_TORCH`: a third less CPU time than CTranslate2 in int8 (docs/performance.md)."""
+WIDTH_WORTH_TORCH = 768
+"""whisper-small's ``d_model``. Torch takes 3 CPU seconds more to start, which whisper-small has back after a minute of
+audio, and whisper-base after four."""
 
 
 ABLE = {

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from gputx_remote.engine.choice import BY_SPEED, SUPPORTED, Choice
+from gputx_remote import machine
+from gputx_remote.engine.choice import BY_SPEED, FASTEST_ON_CPU, SUPPORTED, WIDTH_WORTH_TORCH, Choice
 from gputx_remote.errors import EngineUnavailableError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from gputx_remote.decoders.decoder import Decoder
     from gputx_remote.engine.transcriber import Transcriber
     from gputx_remote.weights import ModelLocation
@@ -37,12 +41,16 @@ class Offer:
     """By decoder, the packages it needs that are not installed; decoders that lack none are not in it."""
 
 
-def offer() -> Offer:
-    """Look round without loading anything."""
+def offer(model: Path | None = None) -> Offer:
+    """Look round without loading anything.
+
+    Args:
+        model: the directory of the model that is to be loaded; None for one as wide as whisper-small.
+    """
     device = _device("auto", lambda _: None)
     missing = {name: packages for name in NEEDS if (packages := _missing(name))}
     try:
-        default = _installed(Choice().on(device), Choice(), device, lambda _: None)
+        default = _decided(Choice(), device, model, lambda _: None, importing=False)
     except EngineUnavailableError:
         default = None
     return Offer(device, default, missing)
@@ -65,12 +73,7 @@ def load(
         EngineUnavailableError: the choice can't be on this machine.
     """
     device = _device(device, note)
-    wanted = choice
-    try:
-        choice = choice.on(device)
-    except ValueError as error:
-        raise EngineUnavailableError(str(error)) from error
-    choice = _installed(choice, wanted, device, note)
+    choice = _decided(choice, device, location.path, note)
     if choice.algorithm == "vad":
         # Imported here, because each algorithm brings a library of its own.
         from gputx_remote.engine.windowed import WindowedTranscriber  # noqa: PLC0415
@@ -105,6 +108,40 @@ def _decoder(location: ModelLocation, name: str, device: str, compute_type: str,
     from gputx_remote.decoders import transformers_decoder  # noqa: PLC0415
 
     return transformers_decoder.load(location, device=device, compute_type=compute_type, note=note)
+
+
+def _decided(wanted: Choice, device: str, model: Path | None, note: Note, *, importing: bool = True) -> Choice:
+    """Every "auto" decided for this machine and this model; without ``importing`` torch is taken at its word."""
+    try:
+        choice = wanted.on(device)
+    except ValueError as error:
+        raise EngineUnavailableError(str(error)) from error
+    decoder, compute_type = FASTEST_ON_CPU
+    open_to = replace(wanted, algorithm="auto") if wanted.algorithm == "vad" else wanted
+    if device == "cpu" and open_to == Choice() and not _missing(decoder) and _pays(model, importing=importing):
+        return Choice("vad", decoder, compute_type)
+    return _installed(choice, wanted, device, note)
+
+
+def _pays(model: Path | None, *, importing: bool) -> bool:
+    """Whether what is fastest on a CPU can be had, and a model is big enough to have back what it takes to start."""
+    width = WIDTH_WORTH_TORCH if model is None else _width(model)
+    if width < WIDTH_WORTH_TORCH or not machine.multiplies_bytes():
+        return False
+    if not importing:
+        return True
+    # Torch is asked last, when it is all but certain that it will be needed.
+    from gputx_remote.decoders.torch_linear import int8_works  # noqa: PLC0415
+
+    return int8_works()
+
+
+def _width(model: Path) -> int:
+    """Its ``d_model``; 0 where the file can't be read, which whoever loads the model will say better."""
+    try:
+        return int(json.loads((model / "config.json").read_text(encoding="utf-8"))["d_model"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0
 
 
 def _installed(choice: Choice, wanted: Choice, device: str, note: Note) -> Choice:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
+from gputx_remote.decoders import torch_linear
 from gputx_remote.engine import loading
 from gputx_remote.engine.choice import ALGORITHMS, COMPUTE_TYPES, DECODERS, SUPPORTED, Choice
 from gputx_remote.errors import EngineUnavailableError
+from gputx_remote.weights import ModelLocation
 
 
 @pytest.mark.parametrize(
@@ -86,3 +91,47 @@ def test_a_decoder_that_is_not_installed_gives_way_if_nobody_asked_for_it(monkey
         EngineUnavailableError, match=r"^the decoder ctranslate2 needs ctranslate2, not installed here$"
     ):
         loading._installed(asked.on("cpu"), asked, "cpu", notes.append)
+
+
+def model_of(directory: Path, width: object) -> ModelLocation:
+    (directory / "config.json").write_text(json.dumps({"d_model": width}), encoding="utf-8")
+    return ModelLocation(directory, "m", "r")
+
+
+@pytest.mark.parametrize(
+    ("width", "bytes_multiplied", "missing", "asked", "serves"),
+    [
+        (768, True, (), Choice(), Choice("vad", "torch", "int8")),
+        (1280, True, (), Choice("vad"), Choice("vad", "torch", "int8")),
+        (512, True, (), Choice(), Choice("vad", "ctranslate2", "int8")),  # it would not have back what torch costs
+        ("wide", True, (), Choice(), Choice("vad", "ctranslate2", "int8")),
+        (768, False, (), Choice(), Choice("vad", "ctranslate2", "int8")),
+        (768, True, ("torch",), Choice(), Choice("vad", "ctranslate2", "int8")),
+        (768, True, (), Choice(decoder="ctranslate2"), Choice("vad", "ctranslate2", "int8")),
+        (768, True, (), Choice(compute_type="float32"), Choice("vad", "ctranslate2", "float32")),
+        (768, True, (), Choice("sequential"), Choice("sequential", "transformers", "float32")),
+    ],
+)
+def test_torch_serves_by_default_where_it_pays(
+    width: object,
+    bytes_multiplied: bool,
+    missing: tuple[str, ...],
+    asked: Choice,
+    serves: Choice,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(loading.machine, "multiplies_bytes", lambda: bytes_multiplied)
+    monkeypatch.setattr(torch_linear, "int8_works", lambda: True)
+    monkeypatch.setattr(loading, "_missing", lambda name: ["torch"] if name in missing else [])
+    notes: list[str] = []
+    model = model_of(tmp_path, width)
+    assert loading._decided(asked, "cpu", model.path, notes.append) == serves
+    assert loading._decided(asked, "cuda", model.path, notes.append).decoder != "torch"
+    assert notes == []
+
+
+def test_a_torch_that_has_lost_its_int8_does_not_serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loading.machine, "multiplies_bytes", lambda: True)
+    monkeypatch.setattr(torch_linear, "int8_works", lambda: False)
+    assert loading._decided(Choice(), "cpu", model_of(tmp_path, 768).path, print).decoder == "ctranslate2"

@@ -14,7 +14,7 @@ import pytest
 
 from gputx_remote import machine
 from gputx_remote.engine import loading
-from gputx_remote.engine.choice import Choice
+from gputx_remote.engine.choice import BY_SPEED, Choice
 
 
 def test_the_peak_stays_after_the_memory_is_given_back() -> None:
@@ -68,9 +68,18 @@ def test_a_gpu_is_named_by_its_driver(monkeypatch: pytest.MonkeyPatch) -> None:
     assert machine.describe("cuda")["gpu"] is None
 
 
+def test_a_processor_that_multiplies_bytes_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = "flags\t\t: fpu avx512f avx512_vnni avx512_bf16\n"
+    monkeypatch.setattr(machine.Path, "read_text", lambda *_, **__: said)
+    assert machine.multiplies_bytes()
+    said = "flags\t\t: fpu avx2 avx_vnni\nmodel name\t: avx512_vnni\n"
+    assert not machine.multiplies_bytes()
+
+
 def test_an_offer_names_what_is_missing_and_what_then_serves(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loading, "_cuda", lambda: False)
     monkeypatch.setattr(loading, "_missing", lambda name: ["ctranslate2"] if name == "ctranslate2" else [])
+    monkeypatch.setattr(loading, "_pays", lambda model, importing: False)
     found = loading.offer()
     assert (found.device, found.missing) == ("cpu", {"ctranslate2": ["ctranslate2"]})
     assert found.default is not None
@@ -89,5 +98,6 @@ def test_engines_are_said_as_one_event_by_the_zip(payload: Path) -> None:
     assert engines["event"] == "engines"
     default = Choice(**engines["default"])
     assert default == default.on(engines["device"])
+    assert default.decoder in BY_SPEED
     assert engines["machine"]["cores"] >= 1
     assert engines["machine"]["memory"] > 1 << 28
