@@ -74,20 +74,24 @@ def hear(
     result = [[_marked(heard, missing)] for heard, missing in zip(own, lacks, strict=True)]
     if parted == PARTED:
         return result
-    in_doubt = [row for row, heard in enumerate(own) if lacks[row] or _likelihood([heard]) < UNSURE]
+    in_doubt = [row for row, one in enumerate(own) if lacks[row] or _likelihood([one]) < UNSURE]
     parts = {row: halves(*cuts[row], speech) for row in in_doubt}
-    waiting = [part for pair in parts.values() for part in pair]
-    found: list[list[Heard]] = []
-    for at in range(0, len(waiting), len(cuts)):
-        piece = waiting[at : at + len(cuts)]
-        found += hear(decoder, piece, options=options, info=info, said=said, parted=parted + 1)
-    again = iter(found)
-    for row, pair in parts.items():
-        heard = [one for _ in pair for one in next(again)]
+    # What could not be believed at any temperature is no better for trying them all on each of its parts.
+    once = replace(options, temperatures=options.temperatures[:1])
+    again: dict[int, list[Heard]] = {row: [] for row in parts}
+    for good, how in ((True, options), (False, once)):
+        waiting = [(row, part) for row in parts if own[row].attempt.verdict.good is good for part in parts[row]]
+        for at in range(0, len(waiting), len(cuts)):
+            piece = waiting[at : at + len(cuts)]
+            deeper = hear(decoder, [part for _, part in piece], options=how, info=info, said=said, parted=parted + 1)
+            for (row, _), found in zip(piece, deeper, strict=True):
+                again[row] += found
+    for row, heard in again.items():
         # A silent half has left out all of its speech here, though it may be right: then the whole was right as well.
         missing = sum((_lack(one, options, vocabulary, silent=True) for one in heard), Lack())
         surer = _likelihood(heard) > _likelihood([own[row]]) + SURER
-        if heard and (missing < lacks[row] or (missing == lacks[row] and surer)):
+        believed = all(one.attempt.verdict.good for one in heard)
+        if heard and (missing < lacks[row] or (missing == lacks[row] and surer and believed)):
             result[row] = heard
     return result
 
