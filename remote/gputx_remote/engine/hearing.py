@@ -11,7 +11,7 @@ from gputx_remote.engine import fallback
 from gputx_remote.engine.coverage import RATE, Lack, lack
 from gputx_remote.engine.halves import halves
 from gputx_remote.engine.loudness import raised
-from gputx_remote.engine.quality import Doubt
+from gputx_remote.engine.quality import Doubt, loops
 from gputx_remote.speech.plan import SpeechOptions, Window
 
 if TYPE_CHECKING:
@@ -91,9 +91,15 @@ def hear(
         missing = sum((_lack(one, options, vocabulary, silent=True) for one in heard), Lack())
         surer = _likelihood(heard) > _likelihood([own[row]]) + SURER
         believed = all(one.attempt.verdict.good for one in heard)
-        if heard and (missing < lacks[row] or (missing == lacks[row] and surer and believed)):
+        # Each part of a loop may be short enough to pass.
+        looped = loops(" ".join(_text(one, vocabulary) for one in heard).split(), options.thresholds.repeats)
+        if heard and not looped and (missing < lacks[row] or (missing == lacks[row] and surer and believed)):
             result[row] = heard
     return result
+
+
+def _text(heard: Heard, vocabulary: Vocabulary) -> str:
+    return "" if heard.attempt.verdict.silent else vocabulary.text(heard.attempt.decoded.tokens)
 
 
 def _likelihood(heard: Sequence[Heard]) -> float:

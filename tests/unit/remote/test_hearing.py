@@ -81,13 +81,22 @@ def test_an_unsure_text_is_taken_in_halves_where_these_are_surer(
     assert all(part.attempt.verdict.good for part in parts)
 
 
+def test_halves_that_make_a_loop_together_are_not_taken(vocabulary: Vocabulary) -> None:
+    thanks = [written(vocabulary, start, " Tack tack", start + 3) for start in (1.0, 0.2)]
+    parts, decoder = heard_by(vocabulary, [says(vocabulary), *thanks])
+    assert len(decoder.encodings) == 3
+    assert [part.window for part in parts] == [WHOLE]
+    assert not parts[0].attempt.verdict.good
+
+
 @pytest.mark.parametrize("detector", ["silero", "none"])
 def test_a_text_whose_tokens_ran_out_is_heard_in_halves(vocabulary: Vocabulary, detector: str) -> None:
     speech = (Span(0, 20 * RATE),) if detector == "none" else WHOLE.speech
     window = Window(0, 0, 20 * RATE, speech)
-    whole = written(vocabulary, 1.0, SENTENCE * 9)
+    counted = " ".join(f"Rum {number} är ledigt." for number in range(30, 40))
+    whole = written(vocabulary, 1.0, counted)
     short = Decoded(whole.tokens, whole.logprobs[:-1], 0.0)
-    full = written(vocabulary, 0.0, SENTENCE * 9, 10.0)
+    full = written(vocabulary, 0.0, counted, 10.0)
     parts, _ = heard_by(
         vocabulary, [short, full, full], window, speech=SpeechOptions(detector=detector), temperatures=(0.0,)
     )
