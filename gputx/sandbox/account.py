@@ -41,6 +41,7 @@ class Account:
         access_key: the only key the account accepts; it opens nothing anywhere else.
         model: the directory of the tiny model that is in the account's image.
         checkip_url: answers as https://checkip.amazonaws.com does.
+        outside_ssh: a host and port where an sshd says hello that is no guest's, as there are many on the internet.
     """
 
     endpoint_url: str
@@ -50,6 +51,7 @@ class Account:
     account_id: str
     model: Path
     checkip_url: str
+    outside_ssh: tuple[str, int]
     state_dir: Path
     pid: int
     _secret: str = field(repr=False)
@@ -156,7 +158,8 @@ def find(state_dir: Path | None = None) -> Account | None:
         return None
     secret = description.pop("secret")
     model, directory = Path(description.pop("model")), Path(description.pop("state_dir"))
-    return Account(**description, model=model, state_dir=directory, _secret=secret)
+    host, port = description.pop("outside_ssh")
+    return Account(**description, model=model, outside_ssh=(host, port), state_dir=directory, _secret=secret)
 
 
 def up(
@@ -167,8 +170,9 @@ def up(
     shutting_down_seconds: float = SHUTTING_DOWN_SECONDS,
     lag_seconds: float = LAG_SECONDS,
     linger: bool = True,
+    bare: bool = False,
 ) -> Account:
-    """The sandbox that runs in ``state_dir``, started if none does.
+    """The sandbox that runs in ``state_dir``, started if none does; one that runs stays as it is.
 
     Args:
         state_dir: default: ``GPUTX_SANDBOX_DIR``, else the user's state directory.
@@ -176,6 +180,7 @@ def up(
         pending_seconds: from launch to running, on the sandbox's clock.
         shutting_down_seconds: from shutting-down to terminated.
         lag_seconds: from launch until Describe shows an instance.
+        bare: without bucket, image and roles: as an account is before `gputx setup`.
         linger: whether it outlives this process; else it ends with it, even if this process is killed.
 
     Raises:
@@ -194,7 +199,7 @@ def up(
         "--shutting-down-seconds": str(shutting_down_seconds),
         "--lag-seconds": str(lag_seconds),
     }
-    return _start(state, options, linger=linger)
+    return _start(state, options, linger=linger, flags=["--bare"] if bare else [])
 
 
 @contextlib.contextmanager
@@ -204,6 +209,7 @@ def ephemeral(
     pending_seconds: float = PENDING_SECONDS,
     shutting_down_seconds: float = SHUTTING_DOWN_SECONDS,
     lag_seconds: float = LAG_SECONDS,
+    bare: bool = False,
 ) -> Iterator[Account]:
     """A sandbox in a directory of its own for the length of a ``with`` block.
 
@@ -217,6 +223,7 @@ def ephemeral(
             shutting_down_seconds=shutting_down_seconds,
             lag_seconds=lag_seconds,
             linger=False,
+            bare=bare,
         )
         try:
             yield account
@@ -239,7 +246,7 @@ def _require_extras() -> None:
         )
 
 
-def _start(state: StateDirectory, options: dict[str, str], *, linger: bool) -> Account:
+def _start(state: StateDirectory, options: dict[str, str], *, linger: bool, flags: list[str]) -> Account:
     ready_read, ready_write = os.pipe()
     inherited = [ready_write]
     options["--ready-fd"] = str(ready_write)
@@ -250,7 +257,7 @@ def _start(state: StateDirectory, options: dict[str, str], *, linger: bool) -> A
         options["--life-fd"] = str(life_read)
         _lifelines[state.path] = life_write
     command = [sys.executable, "-m", "gputx.sandbox.daemon"]
-    command += [word for pair in options.items() for word in pair]
+    command += [word for pair in options.items() for word in pair] + flags
     with state.log.open("ab") as output:
         process = subprocess.Popen(
             command,

@@ -21,6 +21,8 @@ def publish_base(account: EmulatedAccount, images: Path) -> None:
     image.root_device_type = "ebs"
     image.owner_id = image.ebs_snapshot.owner_id = CANONICAL
     image.launch_permissions.append({"Group": "all"})
+    # Port 22 may not be ours to bind here, and whoever boots the image has to know.
+    image.add_tag("gputx:ssh-port", str(account.ssh_port))
     make_base(images / image.id, python=Path(sys.executable))
     account.machines.disks[image.id] = images / image.id
     account.base_image = image.id

@@ -16,10 +16,12 @@ import socket
 import string
 import sys
 import threading
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
 from gputx.errors import ConfigurationError, GputxError
+from gputx.sandbox import outside
 from gputx.sandbox.state import StateDirectory
 
 LOOPBACK = "127.0.0.1"
@@ -35,6 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--pending-seconds", type=float, default=2.0)
     parser.add_argument("--shutting-down-seconds", type=float, default=3.0)
     parser.add_argument("--lag-seconds", type=float, default=0.3)
+    parser.add_argument("--bare", action="store_true", help="an account in which nobody has set anything up")
     parser.add_argument("--life-fd", type=int, help="end when the other end of this pipe is closed")
     parser.add_argument("--ready-fd", type=int, help="write `ready`, or what went wrong, here")
     options = parser.parse_args(arguments)
@@ -88,6 +91,7 @@ def _build(state: StateDirectory, options: argparse.Namespace, stop: Any) -> tup
     try:
         from werkzeug.serving import make_server  # noqa: PLC0415
 
+        from gputx.sandbox.base import publish_base  # noqa: PLC0415
         from gputx.sandbox.furnish import MODEL, furnish  # noqa: PLC0415
         from gputx.sandbox.plane import emulator  # noqa: PLC0415
         from gputx.sandbox.plane.account import EmulatedAccount  # noqa: PLC0415
@@ -107,7 +111,9 @@ def _build(state: StateDirectory, options: argparse.Namespace, stop: Any) -> tup
             hint="pip install 'gputx[sandbox]'",
         ) from error
     log.info("guests are kept apart by: %s", account.guests.isolation)
-    furnish(account, state.images)
+    publish_base(account, state.images)
+    if not options.bare:
+        furnish(account, state.images)
     description: dict[str, Any] = {
         "pid": os.getpid(),
         "region": options.region,
@@ -126,11 +132,16 @@ def _build(state: StateDirectory, options: argparse.Namespace, stop: Any) -> tup
         disable_nagle_algorithm = True
         protocol_version = "HTTP/1.1"
 
+        def date_time_string(self, timestamp: float | None = None) -> str:
+            """Answers carry the time by the account's clock: clients may measure their own by it."""
+            return formatdate(account.clock.time() if timestamp is None else timestamp, usegmt=True)
+
     # The address is no option on purpose: an emulated account must not be reachable from another machine.
     server = make_server(LOOPBACK, 0, door, threaded=True, request_handler=Handler)
     endpoint = f"http://{LOOPBACK}:{server.server_port}"
     description["endpoint_url"] = endpoint
     account.guests.lead_to((LOOPBACK, server.server_port))
+    description["outside_ssh"] = outside.listen()
     description["checkip_url"] = f"{endpoint}/_sandbox/checkip"
     return server, account, {**description, "secret": secret}
 

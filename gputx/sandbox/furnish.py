@@ -1,5 +1,5 @@
-"""What an account holds where gputx was set up: a private bucket, one image that keeps image contract 1, and the
-role and the group of the schedules that end instances.
+"""What a run needs of an account: a private bucket, one image that keeps image contract 1, and the role and the group
+of the schedules that end instances. `gputx setup` finds them to be its own, and makes the rest of what it makes.
 
 The one place in the sandbox that knows gputx's names.
 """
@@ -8,21 +8,20 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
-from gputx.sandbox.base import publish_base
+from gputx import iam
 from gputx.sandbox.guests import make_image
 from gputx.sandbox.plane import emulator
 from gputx.sandbox.plane.account import EmulatedAccount
-from gputx.sandbox.plane.scheduler import PRINCIPAL
 
 MODEL = Path(__file__).parent / "tiny_sv"
 MODEL_ID = "gputx/tiny-sv"
 IMAGE_NAME = "gputx-sandbox-1"
 SSH_USER = "ubuntu"
-SCHEDULER_ROLE = "gputx-scheduler"
 SCHEDULE_GROUP = "gputx"
+ROLE_POLICY = "gputx"
+SETUP_TAG = {"gputx:setup": "1"}
 
 
 def furnish(account: EmulatedAccount, images: Path) -> None:
@@ -30,6 +29,7 @@ def furnish(account: EmulatedAccount, images: Path) -> None:
     store = emulator.s3()
     bucket = f"transcription-{emulator.ACCOUNT_ID}"
     store.create_bucket(bucket, account.region)
+    store.put_bucket_tagging(bucket, dict(SETUP_TAG))
     blocked = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
     store.put_public_access_block(bucket, dict.fromkeys(blocked, "true"))
 
@@ -49,32 +49,21 @@ def furnish(account: EmulatedAccount, images: Path) -> None:
             "gputx:ssh-port": str(account.ssh_port),
         }
     )
-    publish_base(account, images)
     _furnish_schedules(account)
 
 
 def _furnish_schedules(account: EmulatedAccount) -> None:
     """A role that may end the instances of runs, and no others, and the group that schedules are made in."""
-    trust = {"Effect": "Allow", "Principal": {"Service": PRINCIPAL}, "Action": "sts:AssumeRole"}
-    permission = {
-        "Effect": "Allow",
-        "Action": "ec2:TerminateInstances",
-        "Resource": "arn:aws:ec2:*:*:instance/*",
-        "Condition": {"StringLike": {"aws:ResourceTag/gputx:run": "*"}},
-    }
+    values = {"Account": emulator.ACCOUNT_ID}
     roles = emulator.iam()
     roles.create_role(
-        role_name=SCHEDULER_ROLE,
-        assume_role_policy_document=_policy(trust),
+        role_name=iam.SCHEDULE_ROLE,
+        assume_role_policy_document=json.dumps(iam.trust("scheduler", values)),
         path="/",
         permissions_boundary=None,
         description="Ends instances of gputx whose client is gone",
-        tags=[{"Key": "gputx:setup", "Value": "1"}],
+        tags=[{"Key": tag, "Value": value} for tag, value in SETUP_TAG.items()],
         max_session_duration="3600",
     )
-    roles.put_role_policy(SCHEDULER_ROLE, "terminate-runs", _policy(permission))
-    account.schedules.add_group(account.region, SCHEDULE_GROUP, {"gputx:setup": "1"})
-
-
-def _policy(statement: Mapping[str, object]) -> str:
-    return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    roles.put_role_policy(iam.SCHEDULE_ROLE, ROLE_POLICY, json.dumps(iam.document("scheduler", values)))
+    account.schedules.add_group(account.region, SCHEDULE_GROUP, dict(SETUP_TAG))

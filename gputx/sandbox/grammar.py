@@ -9,6 +9,7 @@
     interrupt any|instance=ID [MATCH] [after=30s] [notice=120s] [times=N]
     quota spot=N | quota on-demand=N
     lag 500s | pending 30s | shutting-down 10s | imaging 60s
+    bucket NAME taken
 
 MATCH is any of zone=, type=, market=spot|on-demand, instance=. Values may hold the wildcards of a shell.
 """
@@ -28,6 +29,7 @@ from gputx.sandbox.rules import (
     Rule,
     Setting,
     Signal,
+    Taken,
     default_status,
 )
 from gputx.units import parse_duration
@@ -53,16 +55,12 @@ def parse(text: str) -> Rule:
     if not words:
         raise InputError("a rule can't be empty", hint=_SYNTAX_HINT)
     head, rest = words[0], words[1:]
-    if head == "pool":
-        return _parse_pool(text, rest)
     if head == "no-user-data":
         options = _options(text, rest, (*MATCHERS, "times", "skip"))
         times, skip = _number(options, "times"), _number(options, "skip") or 0
         return NoUserData(text, match=_match(options), times=times, skip=skip)
-    if head == "interrupt":
-        return _parse_interruption(text, rest)
-    if head == "quota":
-        return _parse_quota(text, rest)
+    if head in _PARSERS:
+        return _PARSERS[head](text, rest)
     if head in SETTINGS:
         if len(rest) != 1:
             raise InputError(f"{head!r} takes one duration, as in `{head} 30s`", hint=_SYNTAX_HINT)
@@ -126,6 +124,15 @@ def _parse_quota(text: str, words: list[str]) -> Rule:
         raise InputError("a quota rule sets one quota, in vCPUs: `quota spot=0`", hint=_SYNTAX_HINT)
     ((market, _),) = options.items()
     return Setting(text, name=f"quota {market}", value=float(_number(options, market) or 0))
+
+
+def _parse_bucket(text: str, words: list[str]) -> Rule:
+    if len(words) != 2 or words[1] != "taken":
+        raise InputError("a bucket rule is `bucket NAME taken`: another account has that name", hint=_SYNTAX_HINT)
+    return Taken(text, bucket=words[0])
+
+
+_PARSERS = {"pool": _parse_pool, "interrupt": _parse_interruption, "quota": _parse_quota, "bucket": _parse_bucket}
 
 
 def _parse_fault(text: str, head: str, words: list[str]) -> Rule:

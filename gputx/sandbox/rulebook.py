@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from gputx.errors import InputError
 from gputx.sandbox.grammar import parse
-from gputx.sandbox.rules import Fault, Interruption, NoCapacity, NoUserData, Rule, Setting, Signal
+from gputx.sandbox.rules import Fault, Interruption, NoCapacity, NoUserData, Rule, Setting, Signal, Taken
 
 _AtCall = TypeVar("_AtCall", Fault, Signal)
 
@@ -108,6 +108,11 @@ class RuleBook:
                     if rule.claim() if count_hit else not spent:
                         return False
         return True
+
+    def is_taken(self, bucket: str) -> bool:
+        """Whether another account has a bucket of this name."""
+        with self._lock:
+            return any(isinstance(rule, Taken) and rule.bucket == bucket for rule in self._rules.values())
 
     def interruptions(self) -> list[Interruption]:
         """Those not spent yet, in order."""

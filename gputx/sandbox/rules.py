@@ -130,6 +130,13 @@ class Interruption(Rule):
 
 
 @dataclass
+class Taken(Rule):
+    """A bucket's name that another account has."""
+
+    bucket: str = ""
+
+
+@dataclass
 class Setting(Rule):
     """A figure of the account: a quota in vCPUs, or one of its delays in seconds."""
 

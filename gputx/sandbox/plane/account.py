@@ -10,6 +10,8 @@ from gputx.sandbox.clock import SandboxClock, write_offset
 from gputx.sandbox.guests import GuestHost, free_address
 from gputx.sandbox.passing import Passing
 from gputx.sandbox.plane import catalog, emulator, market
+from gputx.sandbox.plane.buckets import Buckets
+from gputx.sandbox.plane.budgets import Budgets
 from gputx.sandbox.plane.calllog import CallLog
 from gputx.sandbox.plane.calls import Call
 from gputx.sandbox.plane.emulator import Ec2Call
@@ -19,10 +21,13 @@ from gputx.sandbox.plane.images import ImageActions
 from gputx.sandbox.plane.instances import InstanceActions
 from gputx.sandbox.plane.interfaces import delete_network_interface
 from gputx.sandbox.plane.launch import Launches
+from gputx.sandbox.plane.linked_roles import LinkedRoles
+from gputx.sandbox.plane.log_groups import LogGroups
 from gputx.sandbox.plane.machines import Machines
 from gputx.sandbox.plane.market import MarketActions
 from gputx.sandbox.plane.parts import zone_of
 from gputx.sandbox.plane.published import PublishedImages
+from gputx.sandbox.plane.quota_requests import QuotaRequests
 from gputx.sandbox.plane.scheduler import Scheduler
 from gputx.sandbox.plane.schedules import Schedules
 from gputx.sandbox.plane.spot import SpotRequests
@@ -94,6 +99,11 @@ class EmulatedAccount:
         self.fleets = FleetActions(self.timers, self.rules, self.machines, self._supply, self._launches)
         self._images = ImageActions(self.timers, self.rules, self.machines, self.guests, directory=state.images)
         self._published = PublishedImages(region)
+        self.buckets = Buckets(self.rules)
+        self.log_groups = LogGroups()
+        self.budgets = Budgets(self.timers.now)
+        self.quota_requests = QuotaRequests(self.timers, self.rules)
+        self._linked_roles = LinkedRoles(self._live_spot_instances)
         self.base_image = ""
         self.application = emulator.load(self.timers.now)
         emulator.install(self._actions(), judge_dry_runs=_JUDGE_DRY_RUNS)
@@ -152,21 +162,46 @@ class EmulatedAccount:
 
     def answer(self, call: Call) -> dict[str, Any] | None:
         """The answer to an action of a service that only this layer emulates; None for all other calls."""
-        if call.service == "scheduler":
-            return self.scheduler.answer(call)
-        if call.service == "ssm":
-            self._published.publish(self.base_image, self.clock.time())
-            return None
-        if call.service == "pricing" and call.action == "GetProducts":
-            return market.get_products(call.params)
-        if call.service == "servicequotas" and call.action in (
-            "GetServiceQuota",
-            "GetAWSDefaultServiceQuota",
-        ):
-            return market.get_service_quota(call.params, self.rules, call.region)
-        if call.service == "servicequotas" and call.action == "ListServiceQuotas":
-            return market.list_service_quotas(call.params, self.rules, call.region)
+        match call.service:
+            case "scheduler":
+                return self.scheduler.answer(call)
+            case "budgets":
+                return self.budgets.answer(call)
+            case "servicequotas":
+                return self._quota(call)
+            case "pricing" if call.action == "GetProducts":
+                return market.get_products(call.params)
+        self._complete_moto(call)
         return None
+
+    def _complete_moto(self, call: Call) -> None:
+        """Put in what a service of moto's lacks, when it is first asked for something."""
+        match call.service:
+            case "s3":
+                self.buckets.prepare(call, self.timers.now())
+            case "iam":
+                self._linked_roles.install()
+            case "logs":
+                self.log_groups.install()
+            case "ssm":
+                self._published.publish(self.base_image, self.clock.time())
+
+    def _quota(self, call: Call) -> dict[str, Any] | None:
+        match call.action:
+            case "GetServiceQuota" | "GetAWSDefaultServiceQuota":
+                return market.get_service_quota(call.params, self.rules, call.region)
+            case "ListServiceQuotas":
+                return market.list_service_quotas(call.params, self.rules, call.region)
+            case "RequestServiceQuotaIncrease":
+                return self.quota_requests.request(call.params, call.region)
+            case "ListRequestedServiceQuotaChangeHistoryByQuota":
+                return self.quota_requests.history(call.params, call.region)
+            case "GetRequestedServiceQuotaChange":
+                return self.quota_requests.one(call.params, call.region)
+        return None
+
+    def _live_spot_instances(self) -> list[str]:
+        return [machine.id for machine in self.machines.all() if machine.live and machine.market == "spot"]
 
     def close(self) -> None:
         """End all guests and all timers."""

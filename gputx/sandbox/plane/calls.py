@@ -38,6 +38,15 @@ _S3_SUBRESOURCE = {
     ("PUT", "policy"): "PutBucketPolicy",
     ("PUT", "lifecycle"): "PutBucketLifecycleConfiguration",
     ("PUT", "tagging"): "PutTagging",
+    ("GET", "tagging"): "GetTagging",
+    ("GET", "policy"): "GetBucketPolicy",
+    ("DELETE", "policy"): "DeleteBucketPolicy",
+    ("GET", "lifecycle"): "GetBucketLifecycleConfiguration",
+    ("GET", "versioning"): "GetBucketVersioning",
+    ("PUT", "versioning"): "PutBucketVersioning",
+    ("GET", "encryption"): "GetBucketEncryption",
+    ("PUT", "encryption"): "PutBucketEncryption",
+    ("GET", "versions"): "ListObjectVersions",
 }
 
 # EventBridge Scheduler's are method, first word of the path, and what a second word, if any, is the name of.
@@ -66,6 +75,7 @@ class Call:
         params: as they are on the wire: flat names (``Placement.AvailabilityZone``) for a query protocol, the
             document for JSON, the query string for S3.
         form: it is a form with an action in it: the query protocol, or EC2's.
+        expected_owner: of S3: the account that the client expects the bucket to be of; empty where it does not say.
     """
 
     service: str
@@ -76,6 +86,8 @@ class Call:
     body: bytes
     presigned: bool = False
     form: bool = False
+    path: str = ""
+    expected_owner: str = ""
 
     @property
     def facets(self) -> dict[str, str]:
@@ -120,7 +132,11 @@ def read_call(environ: dict[str, Any]) -> Call:
         # Version 2 presigned URLs, which boto3 still makes for S3 in some regions, or nobody signed.
         access_key, region, service = query.get("AWSAccessKeyId"), "us-east-1", "s3"
         presigned = access_key is not None
+        if not presigned and environ.get("CONTENT_TYPE", "").startswith("application/x-www-form-urlencoded"):
+            service = "sts"  # the one that has forms which nobody need sign
     call = Call(service, "", region, access_key, query, body, presigned)
+    call.path = environ["PATH_INFO"]
+    call.expected_owner = environ.get("HTTP_X_AMZ_EXPECTED_BUCKET_OWNER", "")
     if target := environ.get("HTTP_X_AMZ_TARGET"):
         call.action = target.rpartition(".")[2]
         call.params = _document(body)

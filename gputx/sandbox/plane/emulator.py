@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import json
 import os
 from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
@@ -281,6 +282,52 @@ def iam() -> Any:
     from moto.iam.models import iam_backends  # noqa: PLC0415 - moto reads its settings when imported
 
     return iam_backends[ACCOUNT_ID]["aws"]
+
+
+def install_iam(actions: Mapping[str, Callable[[Callable[[str], Any]], Mapping[str, Any]]]) -> None:
+    """Put actions of ours in the place of moto's: by their names in snake case, each given what reads a parameter."""
+    from moto.core.responses import ActionResult  # noqa: PLC0415 - moto reads its settings when imported
+    from moto.iam.responses import IamResponse  # noqa: PLC0415
+
+    def method_for(action: Callable[[Callable[[str], Any]], Mapping[str, Any]]) -> Callable[[Any], Any]:
+        return lambda response: ActionResult(action(response._get_param))
+
+    for name, action in actions.items():
+        setattr(IamResponse, name, method_for(action))
+
+
+def role_names() -> set[str]:
+    """The names of all roles."""
+    return {role.name for role in iam().roles.values()}
+
+
+def make_linked_role(name: str, service: str) -> Any:
+    """A role that only ``service`` may assume; moto's, as its answers show it."""
+    statement = {"Effect": "Allow", "Principal": {"Service": service}, "Action": "sts:AssumeRole"}
+    return iam().create_role(
+        name,
+        json.dumps({"Version": "2012-10-17", "Statement": [statement]}),
+        f"/aws-service-role/{service}/",
+        permissions_boundary=None,
+        description="",
+        tags=[],
+        max_session_duration="3600",
+        linked_service=service,
+    )
+
+
+def without_statements(policy: bytes | None, unwanted: Callable[[dict[str, Any]], bool]) -> bytes | None:
+    """A policy without some of its statements; None where nothing is left of it."""
+    if policy is None:
+        return None
+    document = json.loads(policy)
+    document["Statement"] = [entry for entry in document["Statement"] if not unwanted(entry)]
+    return json.dumps(document).encode() if document["Statement"] else None
+
+
+def seconds_of(moment: datetime) -> float:
+    """moto's dates are UTC and do not say so."""
+    return moment.replace(tzinfo=UTC).timestamp()
 
 
 def role(arn: str) -> Any:

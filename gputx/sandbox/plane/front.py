@@ -16,6 +16,7 @@ from gputx.sandbox.plane.account import EmulatedAccount
 from gputx.sandbox.plane.calllog import LoggedCall
 from gputx.sandbox.plane.calls import Call, presigned_window, read_call
 from gputx.sandbox.plane.control import PREFIX, Control
+from gputx.sandbox.plane.needlog import NeedLog
 from gputx.sandbox.plane.signals import Striker
 from gputx.sandbox.plane.wire import AwsError, NotEmulated, render_error
 from gputx.sandbox.rules import Fault, Signal
@@ -50,6 +51,7 @@ class FrontDoor:
         self._control = control
         self._access_key = access_key
         self._striker = Striker(account)
+        self._needs = NeedLog.from_environment()
         # Clients sign calls to services without regions, such as IAM, for "aws-global" or us-east-1.
         self._regions = emulator.regions() | {"aws-global"}
 
@@ -129,6 +131,8 @@ class FrontDoor:
         fault = signal = answer = None
         try:
             self._authenticate(call)
+            with self._account.lock:
+                self._needs.note(call, environ)
             facets = self._account.facets(call)
             fault = self._account.rules.fault(call.service, call.action, facets)
             # What a guest fetches by a presigned address is no call of the client's.

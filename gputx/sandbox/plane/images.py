@@ -67,6 +67,8 @@ class ImageActions:
         self._machines = machines
         self._guests = guests
         self._directory = directory
+        self._copied: dict[str, str] = {}
+        """Client token of a copy → its image."""
 
     def create_image(self, call: Ec2Call) -> dict[str, Any]:
         """CreateImage: the instance is rebooted for it unless NoReboot says that its disk is to be taken as it is."""
@@ -97,20 +99,41 @@ class ImageActions:
         return {"ImageId": image.id}
 
     def copy_image(self, call: Ec2Call) -> Any:
-        """CopyImage: the copy boots from the same directory, which nothing ever writes to."""
-        source = emulator.ec2(call.params["SourceRegion"]).amis.get(call.params["SourceImageId"])
-        if source is not None and source.state != "available":
+        """CopyImage: pending as long as any other; the copy boots from the same directory, which nothing writes to."""
+        params, backend = call.params, call.backend
+        token = params.get("ClientToken")
+        if token and token in self._copied:
+            return {"ImageId": self._copied[token]}
+        source = emulator.ec2(params["SourceRegion"]).amis.get(params["SourceImageId"])
+        if source is None:
+            raise AwsError("InvalidAMIID.NotFound", f"The image id '[{params['SourceImageId']}]' does not exist")
+        if source.state != "available":
             raise AwsError("InvalidAMIID.Unavailable", f"The image ID '{source.id}' is not available")
-        copied = call.to_moto()
-        image = call.backend.amis[copied["ImageId"]]
-        if source is not None:
-            image.root_device_type = source.root_device_type
-            image.ebs_snapshot.volume.size = source.ebs_snapshot.volume.size
-            if call.params.get("CopyImageTags"):
-                call.backend.create_tags([image.id], dict(source.ec2_backend.tags.get(source.id, {})))
-        if disk := self._machines.disks.get(call.params["SourceImageId"]):
+        _check_name(backend, params.get("Name") or "")
+        tags = _tags_of(params)
+        if params.get("DryRun"):
+            raise DryRun
+        image = backend.amis[call.to_moto()["ImageId"]]
+        image.root_device_type = source.root_device_type
+        image.state, image.ebs_snapshot.status = "pending", "pending"
+        image.ebs_snapshot.volume.size = source.ebs_snapshot.volume.size
+        if params.get("CopyImageTags"):
+            backend.create_tags([image.id], dict(source.ec2_backend.tags.get(source.id, {})))
+        for kind, resource in (("image", image), ("snapshot", image.ebs_snapshot)):
+            backend.create_tags([resource.id], tags.get(kind, {}))
+        if token:
+            self._copied[token] = image.id
+        # From now on, because the source may be deregistered before the copy is there.
+        if disk := self._machines.disks.get(source.id):
             self._machines.disks[image.id] = disk
-        return copied
+        self._timers.at(self._timers.now() + self._rules.value("imaging"), lambda _: self._finish_copy(backend, image))
+        return {"ImageId": image.id}
+
+    @staticmethod
+    def _finish_copy(backend: Any, image: Any) -> None:
+        if image.id in backend.amis:
+            image.state = "available"
+        image.ebs_snapshot.status = "completed"
 
     def deregister_image(self, call: Ec2Call) -> dict[str, Any]:
         """DeregisterImage, of a pending image too. Its snapshot stays unless DeleteAssociatedSnapshots is given."""

@@ -115,6 +115,10 @@ class Schedules:
         self.groups(region)[name] = group
         return group
 
+    def made_groups(self) -> list[Group]:
+        """The groups that somebody made, of all regions."""
+        return [g for in_region in self._groups.values() for g in in_region.values() if g.name != DEFAULT_GROUP]
+
     def all(self) -> list[tuple[Group, Schedule]]:
         groups = [group for in_region in self._groups.values() for group in in_region.values()]
         return [(group, schedule) for group in groups for schedule in group.schedules.values()]

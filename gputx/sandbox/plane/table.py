@@ -63,6 +63,21 @@ def table(account: EmulatedAccount, endpoint: str) -> dict[str, Any]:
             }
             for fleet in account.fleets.all()
         ],
+        "schedule_groups": [
+            {"name": group.name, "region": group.region, "tags": dict(group.tags)}
+            for group in account.schedules.made_groups()
+        ],
+        "buckets": account.buckets.all(),
+        "roles": [
+            {"name": role.name, "path": role.path, "tags": _listed(role.tags)} for role in emulator.iam().roles.values()
+        ],
+        "instance_profiles": [
+            {"name": profile.name, "roles": [role.name for role in profile.roles], "tags": _listed(profile.tags)}
+            for profile in emulator.iam().instance_profiles.values()
+        ],
+        "log_groups": account.log_groups.all(),
+        "budgets": account.budgets.all(),
+        "quota_requests": account.quota_requests.all(),
         "queues": [
             {
                 "url": f"{endpoint}/{emulator.ACCOUNT_ID}/{queue.name}",
@@ -167,6 +182,12 @@ def _instance(machine: Machine) -> dict[str, Any]:
         "reason": machine.reason,
         "tags": _tags(machine.backend, machine.id),
     }
+
+
+def _listed(tags: Any) -> dict[str, str]:
+    """IAM's tags, in whichever of moto's two shapes."""
+    pairs = tags.values() if isinstance(tags, dict) else tags or []
+    return {str(tag["Key"]): str(tag["Value"]) for tag in pairs}
 
 
 def _tags(backend: Any, resource_id: str) -> dict[str, str]:
