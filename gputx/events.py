@@ -63,6 +63,14 @@ class AttemptMade(Event):
 
 
 @dataclass(frozen=True)
+class OutputLine(Event):
+    """A line that a program elsewhere has written; ``source`` says which."""
+
+    source: str
+    text: str
+
+
+@dataclass(frozen=True)
 class SegmentReady(Event):
     """A timed piece of text, in order. Times are milliseconds from the start of the file."""
 

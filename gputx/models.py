@@ -52,7 +52,7 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Image:
-    """An AMI that keeps image contract 1."""
+    """An AMI that is booted: one that keeps image contract 1, or the base that such a one is made of (contract 0)."""
 
     id: str
     name: str

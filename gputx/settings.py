@@ -69,6 +69,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("grace", "duration", "10m", "an instance powers itself off when it has not heard from gputx for so long"),
     Setting("boot_timeout", "duration", "6m", "give up on an instance that does not answer by then"),
     Setting("bucket", "text", None, "S3 bucket for results (transcription-<account id>); none: no S3"),
+    Setting("instance_role", "text", "transcription-ec2-role", "role and instance profile that setup makes"),
     Setting("image", "text", None, "AMI to use (the newest gputx image of the account)"),
     Setting("subnet", "text", None, "subnet to launch in (the default VPC's)"),
     Setting("allow_cidr", "cidrs", (), "address ranges that may reach SSH (your own public address)"),

@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 
-from gputx.aws import instances, network, schedule, tags
+from gputx.aws import instances, network, removal, schedule, tags
+from gputx.aws.inventory import Inventory
 from gputx.aws.session import AwsSession
 from gputx.errors import ConfigurationError
-from gputx.models import Instance
+from gputx.models import Instance, Kind
 
 
 class AccountCustody:
@@ -46,6 +47,13 @@ class AccountCustody:
 
     def delete_schedule(self, run_id: str) -> None:
         schedule.delete(self._session, schedule.name_of(run_id))
+
+    def delete_images(self, run_id: str) -> int:
+        unfinished = Inventory(self._session).leftovers((Kind.IMAGE, Kind.SNAPSHOT))
+        mine = [thing for thing in unfinished if thing.run_id == run_id]
+        for thing in mine:  # images first: a snapshot is held by the image that is made of it
+            removal.remove(self._session, thing)
+        return len(mine)
 
     def renew(self) -> None:
         # Nothing to be had now is no news: the next call says so again.

@@ -23,6 +23,7 @@ class Meaning(Enum):
     NO_MORE_SPOT = "no more spot for this account"
     NO_SPOT_YET = "spot has never been used in this account"
     QUOTA = "quota reached"
+    FULL = "a quota of images or snapshots is reached"
     DENIED = "not allowed"
     BACK_OFF = "AWS is busy or the answer was lost: ask again, with the same token"
     CREDENTIALS = "new credentials are needed"
@@ -57,6 +58,15 @@ _TABLE: dict[Meaning, tuple[str, ...]] = {
     # What S3 answers to a HEAD has no body, so its status is all the code there is.
     Meaning.DENIED: ("AccessDenied", "AccessDeniedException", "Forbidden", "403"),
     Meaning.QUOTA: ("VcpuLimitExceeded", "InstanceLimitExceeded"),
+    Meaning.FULL: (
+        "AMIQuotaExceeded",
+        "ResourceLimitExceeded",
+        "SnapshotLimitExceeded",
+        "PendingSnapshotLimitExceeded",
+        "ConcurrentSnapshotLimitExceeded",
+        "SnapshotCreationPerVolumeRateExceeded",
+        "ResourceQuotaExceeded",
+    ),
     Meaning.BACK_OFF: (
         *_THROTTLES,
         "RequestTimeout",
@@ -64,6 +74,10 @@ _TABLE: dict[Meaning, tuple[str, ...]] = {
         "InternalFailure",
         "ServiceUnavailable",
         "Unavailable",
+        # Something else is being done to the same thing: a bucket's name that was given up minutes ago, a role.
+        "OperationAborted",
+        "ConcurrentModification",
+        "ConcurrentModificationException",
     ),
     Meaning.CREDENTIALS: (
         "RequestExpired",
@@ -93,7 +107,14 @@ _TABLE: dict[Meaning, tuple[str, ...]] = {
         "NoSuchEntity",
         "NoSuchKey",
         "NotFound",
+        "NotFoundException",
         "ResourceNotFoundException",
+        "NoSuchResourceException",
+        "NoSuchBucketPolicy",
+        "NoSuchLifecycleConfiguration",
+        "NoSuchPublicAccessBlockConfiguration",
+        "NoSuchTagSet",
+        "ServerSideEncryptionConfigurationNotFoundError",
         "404",
     ),
     Meaning.IN_USE: (
@@ -104,14 +125,22 @@ _TABLE: dict[Meaning, tuple[str, ...]] = {
         "InvalidNetworkInterface.InUse",
         "InvalidSnapshot.InUse",
         "VolumeInUse",
+        "DeleteConflict",
+        "BucketNotEmpty",
     ),
     Meaning.EXISTS: (
         "PreconditionFailed",
         "InvalidGroup.Duplicate",
         "InvalidKeyPair.Duplicate",
+        "InvalidAMIName.Duplicate",
         "InvalidPermission.Duplicate",
         "ConditionalRequestConflict",
         "ConflictException",
+        "EntityAlreadyExists",
+        "ResourceAlreadyExistsException",
+        "DuplicateRecordException",
+        "BucketAlreadyOwnedByYou",
+        "BucketAlreadyExists",
     ),
 }
 _BY_CODE = {code: meaning for meaning, codes in _TABLE.items() for code in codes}
@@ -176,7 +205,7 @@ def from_botocore(error: Exception, *, service: str, operation: str, place: str)
         meaning = meaning_of(code, status)
         # A throttled call was not begun; any other 5xx may have taken effect before it failed.
         lost = meaning is Meaning.BACK_OFF and code not in _THROTTLES and (status or 0) >= 500
-        message = f"{code} from {call}: {details.get('Message', '').strip() or 'no message'}"
+        message = f"{code} from {call}: {(details.get('Message') or '').strip() or 'no message'}"
         return AwsError(message, code=code, meaning=meaning, lost=lost, hint=_hint(code, meaning, call))
     if isinstance(error, _NEVER_SENT):
         return AwsError(
@@ -213,6 +242,8 @@ def _hint(code: str, meaning: Meaning, call: str) -> str | None:
         return "is this machine's clock right? If it is, renew your credentials (`aws sso login`)"
     if meaning is Meaning.CREDENTIALS:
         return "renew your credentials (`aws sso login`), choose others with --profile, or enable the region"
+    if meaning is Meaning.FULL:
+        return "make room (`gputx ami prune --keep 1`), or ask for more: Service Quotas, Amazon EC2, AMIs"
     if meaning is Meaning.WAIT_FOR_AWS:
         return "AWS is verifying the account; it usually takes under four hours. Try again then"
     if meaning is Meaning.DENIED or code.startswith("Unauthorized"):
@@ -221,7 +252,7 @@ def _hint(code: str, meaning: Meaning, call: str) -> str | None:
 
 
 def _exit_code(meaning: Meaning) -> ExitCode:
-    if meaning in {Meaning.NEXT_POOL, Meaning.NO_MORE_SPOT, Meaning.NO_SPOT_YET, Meaning.QUOTA}:
+    if meaning in {Meaning.NEXT_POOL, Meaning.NO_MORE_SPOT, Meaning.NO_SPOT_YET, Meaning.QUOTA, Meaning.FULL}:
         return ExitCode.CAPACITY
     if meaning in {Meaning.CREDENTIALS, Meaning.DENIED, Meaning.WAIT_FOR_AWS, Meaning.FATAL}:
         return ExitCode.CONFIGURATION

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+from gputx.aws import tags
 from gputx.aws.errors import AwsError
 from gputx.aws.session import AwsSession
 from gputx.errors import ConfigurationError
@@ -23,28 +25,33 @@ def find_image(session: AwsSession, image_id: str | None) -> Image:
             raise ConfigurationError(f"image {image_id} can't be used: {error.message}", hint=_MAKE_ONE) from error
     else:
         filters = [
-            {"Name": "tag-key", "Values": ["gputx:contract"]},
+            {"Name": "tag-key", "Values": [tags.CONTRACT]},
             {"Name": "state", "Values": ["available"]},
         ]
         found = session.call("ec2", "DescribeImages", Owners=["self"], Filters=filters)["Images"]
     return choose(found, region=session.region, asked=image_id)
 
 
-_MAKE_ONE = "docs/contracts.md says what an image holds; the sandbox has one: --on sandbox, in eu-north-1"
+_MAKE_ONE = "gputx build-ami makes one; the sandbox has one: --on sandbox, in eu-north-1"
 
 
 def choose(found: list[dict[str, Any]], *, region: str, asked: str | None = None) -> Image:
-    """Pick from DescribeImages' answer: the newest that keeps contract ``CONTRACT``."""
+    """Pick from DescribeImages' answer: the newest that is finished and keeps contract ``CONTRACT``."""
     newest_first = sorted(found, key=lambda image: str(image.get("CreationDate", "")), reverse=True)
-    tagged = [(image, {tag["Key"]: tag["Value"] for tag in image.get("Tags", [])}) for image in newest_first]
-    for image, tags in tagged:
-        if tags.get("gputx:contract") == str(CONTRACT):
-            return _image(image, tags)
-    if not tagged:
+    tagged = [(image, tags.read(image.get("Tags"))) for image in newest_first]
+    finished = [(image, labels) for image, labels in tagged if why_unfinished(image, labels) is None]
+    for image, labels in finished:
+        if labels.get(tags.CONTRACT) == str(CONTRACT):
+            return _image(image, labels)
+    if asked and tagged and not finished:
+        raise ConfigurationError(
+            f"image {asked} can't be used: {why_unfinished(*tagged[0])}", hint="`gputx ami list` shows those that can"
+        )
+    if not finished:
         what = f"no image {asked}" if asked else "no gputx image"
         raise ConfigurationError(f"there is {what} in this account in {region}", hint=_MAKE_ONE)
-    image, tags = tagged[0]
-    number = tags.get("gputx:contract")
+    image, labels = finished[0]
+    number = labels.get(tags.CONTRACT)
     said = f"keeps image contract {number}" if number else "is no gputx image"
     raise ConfigurationError(
         f"image {image['ImageId']} ({image.get('Name', 'no name')}) {said}; this gputx speaks contract {CONTRACT}",
@@ -52,20 +59,37 @@ def choose(found: list[dict[str, Any]], *, region: str, asked: str | None = None
     )
 
 
-def _image(image: dict[str, Any], tags: dict[str, str]) -> Image:
-    root = image.get("RootDeviceName") or Image.root_device
+def why_unfinished(image: Mapping[str, Any], labels: Mapping[str, str]) -> str | None:
+    """Why an image may not be booted yet, or ever; None where it may.
+
+    A build takes the deadline off an image in its very last step, once the image has been checked.
+    """
+    state = str(image.get("State", "available"))
+    if state != "available":
+        return f"it is {state}"
+    return "its build has not finished, or is being undone" if tags.DEADLINE in labels else None
+
+
+def root_disk(image: Mapping[str, Any]) -> tuple[str, int]:
+    """The device that an image boots from, and its size in GB: no volume made of it can be smaller."""
+    root = str(image.get("RootDeviceName") or Image.root_device)
     disks = [(disk.get("DeviceName"), disk.get("Ebs", {})) for disk in image.get("BlockDeviceMappings", [])]
+    return root, next((int(e.get("VolumeSize", 0)) for device, e in disks if device == root), 0)
+
+
+def _image(image: dict[str, Any], labels: dict[str, str]) -> Image:
+    root, root_gb = root_disk(image)
     try:
         return Image(
             id=image["ImageId"],
             name=image.get("Name", ""),
-            contract=int(tags["gputx:contract"]),
-            model=tags["gputx:model"],
-            model_revision=tags["gputx:model-revision"],
-            ssh_user=tags["gputx:ssh-user"],
-            ssh_port=int(tags["gputx:ssh-port"]),
+            contract=int(labels[tags.CONTRACT]),
+            model=labels["gputx:model"],
+            model_revision=labels["gputx:model-revision"],
+            ssh_user=labels["gputx:ssh-user"],
+            ssh_port=int(labels[tags.SSH_PORT]),
             root_device=root,
-            root_gb=next((int(e.get("VolumeSize", 0)) for device, e in disks if device == root), 0),
+            root_gb=root_gb,
         )
     except (KeyError, ValueError) as error:
         raise ConfigurationError(

@@ -35,6 +35,8 @@ class LaunchPlan:
     group_id: str
     subnets: dict[str, str]
     user_data: str
+    disk_gb: int = 0
+    """The least size of the disk; never below 30 GB, or below its image."""
 
 
 def run_instances_request(plan: LaunchPlan, pool: Pool, token: str) -> dict[str, Any]:
@@ -73,7 +75,7 @@ def run_instances_request(plan: LaunchPlan, pool: Pool, token: str) -> dict[str,
                 "DeviceName": plan.image.root_device,
                 "Ebs": {
                     "VolumeType": "gp3",
-                    "VolumeSize": max(_DISK_GB, plan.image.root_gb),
+                    "VolumeSize": max(_DISK_GB, plan.image.root_gb, plan.disk_gb),
                     "Iops": 3000,
                     "Throughput": 125,
                     "Encrypted": True,

@@ -21,7 +21,7 @@ from gputx.models import Market, Pool
 
 T = TypeVar("T")
 
-_TYPES_FOR_A_MEANINGFUL_SCORE = 3
+TYPES_FOR_A_MEANINGFUL_SCORE = 3
 """GetSpotPlacementScores: "specify at least three instance types", or the score is low whatever the capacity."""
 
 
@@ -133,8 +133,11 @@ def _spot_prices(session: AwsSession, types: Sequence[str]) -> dict[str, float]:
 
 
 def _scores(session: AwsSession, types: Sequence[str]) -> dict[str, int]:
-    if len(types) < _TYPES_FOR_A_MEANINGFUL_SCORE:
-        return {}
+    return scores(session, types) if len(types) >= TYPES_FOR_A_MEANINGFUL_SCORE else {}
+
+
+def scores(session: AwsSession, types: Sequence[str]) -> dict[str, int]:
+    """How likely spot capacity is, 1 to 10 by zone; for fewer than three types always low. Raises AwsError."""
     answer = session.call(
         "ec2",
         "GetSpotPlacementScores",

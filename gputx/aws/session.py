@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import copy
 import os
-import re
 import threading
 from dataclasses import dataclass
 from typing import Any
 
 import boto3
 import botocore.session
+from botocore import xform_name
 from botocore.config import Config
 
 from gputx.aws.errors import from_botocore
@@ -19,6 +19,9 @@ from gputx.errors import ConfigurationError, GputxError
 
 CHECKIP = "https://checkip.amazonaws.com"
 """AWS's own answer to "what is my public address?"."""
+
+_OUTSIDE_SSH = "git-codecommit.{region}.amazonaws.com"
+"""AWS's own Git service, which takes SSH at port 22. Source: "AWS CodeCommit endpoints and quotas"."""
 
 _PRICING_REGION = "eu-central-1"
 """The Price List API has three endpoints (us-east-1, eu-central-1, ap-south-1); each knows every region."""
@@ -39,6 +42,7 @@ class Emulator:
     access_key: str
     secret_key: str
     checkip_url: str
+    outside_ssh: tuple[str, int]
 
 
 class GivenUpError(Exception):
@@ -62,6 +66,12 @@ class AwsSession:
         self.region = region
         self.clock = clock
         self.checkip_url = emulator.checkip_url if emulator else CHECKIP
+        self.outside_ssh = (
+            (emulator.outside_ssh,)
+            if emulator
+            else tuple((_OUTSIDE_SSH.format(region=name), 22) for name in dict.fromkeys((region, "us-east-1")))
+        )
+        """Hosts and ports of AWS's own where an sshd says hello to anybody; not every region has one."""
         self.emulated = emulator is not None
         """On loopback, so that no proxy is asked for the way. Nothing else may depend on it."""
         self._emulator = emulator
@@ -71,11 +81,7 @@ class AwsSession:
         self._clients: dict[tuple[str, bool], Any] = {}
         self._boto: Any = self._open(profile)
         self._profile = profile
-        known = [
-            name
-            for partition in self._boto.get_available_partitions()
-            for name in self._boto.get_available_regions("ec2", partition_name=partition)
-        ]
+        known = self.known_regions()
         if region not in known:
             raise ConfigurationError(
                 f"{region!r} is not an AWS region",
@@ -118,6 +124,18 @@ class AwsSession:
         except Exception as error:
             raise from_botocore(error, service="sts", operation="Session", place=self.region) from error
 
+    def known_regions(self) -> list[str]:
+        """The names of AWS's regions, of all partitions, as boto3 knows them."""
+        return [
+            name
+            for partition in self._boto.get_available_partitions()
+            for name in self._boto.get_available_regions("ec2", partition_name=partition)
+        ]
+
+    def credentials(self) -> Any:
+        """botocore's credentials, None where there are none. For ``aws/`` only."""
+        return self._boto.get_credentials()
+
     def renew(self) -> None:
         """Read the credentials anew, for every call from now on: a person may have renewed them meanwhile.
 
@@ -147,7 +165,7 @@ class AwsSession:
 
     def _send(self, service: str, operation: str, single_attempt: bool, parameters: dict[str, Any]) -> dict[str, Any]:
         try:
-            method = getattr(self.client(service, single_attempt=single_attempt), _snake(operation))
+            method = getattr(self.client(service, single_attempt=single_attempt), xform_name(operation))
             answer: dict[str, Any] = method(**parameters)
         except Exception as error:
             raise from_botocore(error, service=service, operation=operation, place=self.region) from error
@@ -156,7 +174,7 @@ class AwsSession:
     def pages(self, service: str, operation: str, key: str, **parameters: Any) -> list[Any]:
         """All pages of a list, joined under ``key``. Raises what :meth:`call` raises."""
         try:
-            paginator = self.client(service).get_paginator(_snake(operation))
+            paginator = self.client(service).get_paginator(xform_name(operation))
             return [item for page in paginator.paginate(**parameters) for item in page.get(key, [])]
         except Exception as error:
             raise from_botocore(error, service=service, operation=operation, place=self.region) from error
@@ -196,8 +214,3 @@ class AwsSession:
                 client.meta.events.register("before-send", self._refuse_if_given_up)
                 self._clients[key] = client
             return self._clients[key]
-
-
-def _snake(operation: str) -> str:
-    """``DescribeInstances`` → ``describe_instances``: boto3's spelling of an AWS name."""
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", operation).lower()

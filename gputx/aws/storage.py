@@ -13,6 +13,9 @@ from gputx.aws.errors import AwsError, Meaning
 from gputx.aws.session import AwsSession
 from gputx.errors import ConfigurationError
 
+PUBLIC_ACCESS = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
+"""What S3 can be told to refuse."""
+
 _CONTENT_TYPES = {
     "txt": "text/plain; charset=utf-8",
     "srt": "application/x-subrip; charset=utf-8",
@@ -32,7 +35,7 @@ def check_bucket(session: AwsSession, bucket: str) -> None:
         if error.meaning is Meaning.GONE:
             raise ConfigurationError(
                 f"there is no bucket {bucket}",
-                hint=f"make it: `aws s3 mb s3://{bucket} --region {session.region}`, or go without S3: --bucket none",
+                hint="gputx setup makes it, or go without S3: --bucket none",
             ) from error
         if error.meaning is Meaning.DENIED:
             raise ConfigurationError(
@@ -40,6 +43,17 @@ def check_bucket(session: AwsSession, bucket: str) -> None:
                 hint="bucket names are shared by all accounts: choose your own with --bucket, or --bucket none",
             ) from error
         raise
+
+
+def refuses_the_public(session: AwsSession, bucket: str) -> bool:
+    """Whether nobody can make anything in the bucket public. Raises AwsError."""
+    try:
+        answer = session.call("s3", "GetPublicAccessBlock", Bucket=bucket)
+    except AwsError as error:
+        if error.meaning is Meaning.GONE:
+            return False
+        raise
+    return all(answer["PublicAccessBlockConfiguration"].get(name) for name in PUBLIC_ACCESS)
 
 
 def put_payload(session: AwsSession, bucket: str, *, name: str, data: bytes, valid_seconds: int) -> str:

@@ -15,6 +15,14 @@ JOURNAL = "gputx:journal"
 HEARTBEAT = "gputx:heartbeat"
 """Moved on by a living client, so that another machine's `gputx reap` can see that it lives."""
 PURPOSE = "Purpose"
+CONTRACT = "gputx:contract"
+"""On a finished image: the number of the contract it keeps. The other tags of an image are in docs/contracts.md."""
+SSH_PORT = "gputx:ssh-port"
+RECIPE = "gputx:recipe"
+"""On an image, from the call that makes it: a hash of all that went into it."""
+SETUP = "gputx:setup"
+"""On what `gputx setup` made, from the call that made it: `gputx teardown` takes away what carries it, and no more."""
+MADE_BY_SETUP = {SETUP: "1"}
 
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
 
@@ -41,9 +49,14 @@ class Stamp:
         }
 
 
+def listed(tags: Mapping[str, str]) -> list[dict[str, str]]:
+    """A plain mapping as AWS's list of Key and Value."""
+    return [{"Key": key, "Value": value} for key, value in tags.items()]
+
+
 def specification(resource_type: str, tags: Mapping[str, str]) -> dict[str, Any]:
     """One entry of a TagSpecifications parameter."""
-    return {"ResourceType": resource_type, "Tags": [{"Key": k, "Value": v} for k, v in tags.items()]}
+    return {"ResourceType": resource_type, "Tags": listed(tags)}
 
 
 def read(tagged: Iterable[Mapping[str, str]] | None) -> dict[str, str]:

@@ -60,3 +60,9 @@ class Custody(Protocol):
 
     def delete_schedule(self, run_id: str) -> None:
         """Delete the schedule that would end the run's instance; nothing to delete is no error."""
+
+    def delete_images(self, run_id: str) -> int:
+        """Deregister the run's unfinished images and delete their snapshots; how many were still to be seen.
+
+        Those that have been finished are left alone, with what they are made of.
+        """

@@ -24,9 +24,14 @@ _SAY_EVERY_SECONDS = 15.0
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 8.0
 
+IMAGE_SEEN_SECONDS = 600.0
+"""An image that nobody sees so long after it was asked for never came to be. EC2 is eventually consistent, which it
+puts at seconds; and one that lands later all the same carries our tag and its deadline, by which `gputx reap` ends it.
+"""
+
 
 class Guard:
-    """Remembers what was asked for under one run id, and ends it."""
+    """Remembers what was asked for under one run id, and ends it, but for what was finished or is to be kept."""
 
     def __init__(
         self,
@@ -51,6 +56,8 @@ class Guard:
         self._tokens: dict[str, str] = {}
         self._ended: list[str] = []
         self._unanswered: set[str] = set()
+        self._image_asked: float | None = None
+        """When an image was asked for of which nothing has been seen yet."""
         self._expired = False
         self._troubled = False
         self._last_failure = "its end was not seen"
@@ -59,7 +66,7 @@ class Guard:
         self.tidied: list[Kind] = []
         """What ``end`` took away beside instances."""
         self.left: tuple[str, ...] = ()
-        """What ``end`` had to leave: "key pair", "security group", "schedule". None of them costs anything."""
+        """What ``end`` had to leave: kinds of things. Of them only an image costs anything: its snapshot's storage."""
 
     @property
     def ended(self) -> tuple[str, ...]:
@@ -70,6 +77,10 @@ class Guard:
     def over(self) -> bool:
         """Whether nothing of the run is left to end, or nothing was ever made."""
         return not self._armed
+
+    def holds(self, kind: Kind) -> bool:
+        """Whether something of this kind was asked for, and is not known to be gone, refused or finished."""
+        return kind in self._made
 
     @property
     def deadline(self) -> float:
@@ -94,10 +105,34 @@ class Guard:
         """One key pair, security group or schedule of this name is about to be asked for. Raises as :meth:`arm`."""
         self._record.will_make(kind, name=name, sent=True)
         self._made.add(kind)
+        if kind is Kind.IMAGE:
+            self._image_asked = self._clock.time()
 
     def made(self, kind: Kind, resource: str) -> None:
         """It exists, under this id."""
         self._record.known(kind, resource)
+        if kind is Kind.IMAGE:
+            self._image_asked = None
+
+    def refused(self, kind: Kind) -> None:
+        """It was not made: the account has said so."""
+        self._record.gone(kind)
+        self._made.discard(kind)
+
+    def finished(self, kind: Kind) -> None:
+        """It is done, and is to stay in the account for good: nobody's to end any more."""
+        self._record.gone(kind)
+        self._made.discard(kind)
+
+    def keep(self, until: float) -> None:
+        """Leave everything as it is, and let go of the run: it ends at that time, in seconds since the epoch.
+
+        Raises:
+            ConfigurationError: that can't be written down; then the guard is armed as before.
+        """
+        self._record.keep(until)
+        self._armed = False
+        self._record.close()
 
     def launching(self, token: str) -> None:
         """A launch is to be sent under this token. Raises as :meth:`arm`."""
@@ -131,6 +166,8 @@ class Guard:
         for entry in entries:
             if entry.kind != Kind.INSTANCE:
                 self._made.add(Kind(entry.kind))
+                if entry.kind == Kind.IMAGE and entry.state is State.SENT:
+                    self._image_asked = entry.changed
             elif entry.state is State.INTENT:
                 self._record.gone(Kind.INSTANCE, entry.key)  # it was never sent
             else:
@@ -167,6 +204,7 @@ class Guard:
             Kind.SCHEDULE: self._delete_schedule,
             Kind.KEY_PAIR: self._delete_key,
             Kind.SECURITY_GROUP: partial(self._custody.delete_groups, self.run_id),
+            Kind.IMAGE: self._delete_images,
         }
         made = [kind for kind in steps if kind in self._made]
         self.left = tuple(str(kind) for kind in made if not self._tidy(kind, steps[kind]))
@@ -229,6 +267,15 @@ class Guard:
     def _delete_schedule(self) -> bool:
         self._custody.delete_schedule(self.run_id)
         return True
+
+    def _delete_images(self) -> bool:
+        """One that was asked for and is not to be seen may only be invisible still: it stays open for a while."""
+        if seen := self._custody.delete_images(self.run_id):
+            self._image_asked = None
+            self._last_failure = f"{seen} of its image and snapshots were still to be seen"
+            return False
+        self._last_failure = "an image was asked for, and is not to be seen yet"
+        return self._image_asked is None or self._clock.time() > self._image_asked + IMAGE_SEEN_SECONDS
 
     def _look_for_lost_launches(self, give_up: float) -> bool:
         """Learn what the account shows under our tag, waiting a little where a launch got no answer."""

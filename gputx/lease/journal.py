@@ -1,4 +1,4 @@
-"""What gputx made and must end, on disk before it is made: INTENT → SENT → KNOWN → TERMINATING → GONE.
+"""What gputx made and must end, on disk before it is made: INTENT → SENT → KNOWN → (KEPT →) TERMINATING → GONE.
 
 An SQLite database in the user's state directory, in WAL mode with ``synchronous=FULL``: each change is fsynced
 before the call it announces is sent, a torn write is undone by SQLite and not by us, and several gputx processes
@@ -47,6 +47,8 @@ class State(StrEnum):
     """It was asked for; it may exist, whether or not an answer came."""
     KNOWN = "known"
     """It exists, under the id in ``resource``."""
+    KEPT = "kept"
+    """Somebody asked that it stays until its deadline. Until then nobody ends it who was not told to."""
     TERMINATING = "terminating"
     """Its end was asked for."""
     GONE = "gone"
@@ -69,6 +71,10 @@ class Entry:
     state: State
     deadline: float
     changed: float
+
+    def kept(self, now: float) -> bool:
+        """Whether it is to stay for now, with nobody who holds it."""
+        return self.state is State.KEPT and now < self.deadline
 
 
 class Journal:
@@ -124,6 +130,30 @@ class Journal:
                 f"update entries set state = ?, resource = coalesce(?, resource), changed = ? "  # noqa: S608 - marks
                 f"where key = ? and state in ({marks})",
                 (state, resource, self._clock.time(), key, *earlier),
+            )
+
+    def keep(self, run_id: str, until: float) -> None:
+        """Leave what a run has made to itself until then, in seconds since the epoch. Its lock has to be held.
+
+        Raises:
+            ConfigurationError: the journal can't be written.
+        """
+        with self._writing() as connection:
+            connection.execute(
+                "update entries set state = ?, deadline = ?, changed = ? where run = ? and state = ?",
+                (State.KEPT, until, self._clock.time(), run_id, State.KNOWN),
+            )
+
+    def take_back(self, run_id: str) -> None:
+        """What was kept is worked on again, and so ends with whoever holds it: the one step back there is.
+
+        Raises:
+            ConfigurationError: the journal can't be written.
+        """
+        with self._writing() as connection:
+            connection.execute(
+                "update entries set state = ?, changed = ? where run = ? and state = ?",
+                (State.KNOWN, self._clock.time(), run_id, State.KEPT),
             )
 
     def unfinished(self, account: str, region: str | None = None, run_id: str | None = None) -> list[Entry]:

@@ -89,6 +89,14 @@ class RunRecord:
     def gone(self, kind: Kind, key: str | None = None) -> None:
         self._note(key or self.key(kind), State.GONE)
 
+    def keep(self, until: float) -> None:
+        """Everything known stays until then, in seconds since the epoch. Raises ConfigurationError."""
+        self._journal.keep(self.run_id, until)
+
+    def take_back(self) -> None:
+        """What was kept is ours again. Raises ConfigurationError."""
+        self._journal.take_back(self.run_id)
+
     def close(self) -> None:
         """Let go of the run: whatever is still open in the journal is anybody's to end."""
         if self._hold is not None:

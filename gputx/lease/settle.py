@@ -54,6 +54,8 @@ def settle(
 ) -> Settled:
     """End what the journal has open in one region of one account and nobody holds; of one run where given.
 
+    What is kept until its deadline is ended only where its run is given.
+
     Args:
         stop: once requested, no further run is begun with.
 
@@ -65,9 +67,11 @@ def settle(
     instances: list[str] = []
     still_open: list[StillRunningError] = []
     unfinished = sorted(journal.unfinished(account, region, run_id), key=_run)
-    for run, _ in groupby(unfinished, key=_run):
+    for run, entries_of in groupby(unfinished, key=_run):
         if stop is not None and stop.requested:
             break
+        if run_id is None and any(entry.kept(clock.time()) for entry in entries_of):
+            continue
         record = _take(journal, account, region, run, say)
         if record is None:
             continue

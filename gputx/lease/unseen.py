@@ -14,6 +14,7 @@ from typing import Protocol
 
 from gputx.clock import Clock
 from gputx.lease.custody import MARGIN_SECONDS, Custody, Patience
+from gputx.lease.guard import IMAGE_SEEN_SECONDS
 from gputx.lease.journal import Entry, Journal, State
 from gputx.lease.settle import settle
 from gputx.lease.verdict import Policy, Verdict
@@ -141,6 +142,9 @@ def _wanted(run_id: str, entries: Sequence[Entry], policy: Policy) -> bool:
         return False
     if policy.only_overdue and policy.now <= max(entry.deadline for entry in entries) + MARGIN_SECONDS:
         return False
+    asked = policy.run_id is not None or policy.everything
+    if not asked and any(entry.kept(policy.now) for entry in entries):
+        return False
     youngest = policy.now - max(entry.changed for entry in entries)
     return policy.older_than is None or youngest >= policy.older_than
 
@@ -176,8 +180,12 @@ def _open(entry: Entry, sight: Sight) -> Unseen:
     kind, run = Kind(entry.kind), f"run {entry.run_id}"
     until = f"{datetime.fromtimestamp(entry.deadline + MARGIN_SECONDS, UTC).astimezone():%H:%M}"
     command = None
-    if kind is not Kind.INSTANCE:
-        what = f"a {kind} of {run} could not be deleted yet; the next gputx command will"
+    if kind is Kind.IMAGE and entry.state is State.SENT:
+        until = f"{datetime.fromtimestamp(entry.changed + IMAGE_SEEN_SECONDS, UTC).astimezone():%H:%M}"
+        what = f"an image of {run} was asked for and is not visible yet; it stays in the journal until {until}"
+    elif kind is not Kind.INSTANCE:
+        article = "an" if kind is Kind.IMAGE else "a"
+        what = f"{article} {kind} of {run} could not be deleted yet; the next gputx command will"
     elif entry.resource is None:
         what = f"1 launch of {run} is not visible yet; it stays in the journal until {until}"
     else:

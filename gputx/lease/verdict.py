@@ -7,6 +7,7 @@ it is asked for by name.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -19,10 +20,16 @@ from gputx.units import duration
 RUNNING = (Kind.FLEET, Kind.SPOT_REQUEST, Kind.INSTANCE)
 """What costs money by the hour or may start to, in the order of its end: a fleet would replace its instances."""
 
+_PARTS = r"-\d|-image"
+"""What a run's own name may be followed by, where it makes things that end at different times."""
+
 _SERVING = frozenset({Kind.SCHEDULE, Kind.KEY_PAIR, Kind.SECURITY_GROUP})
 
 API = "api"
 """The purpose of a server that is meant to outlive its command."""
+
+KEPT = "kept"
+"""The purpose of a builder that failed and is to be looked at, until its deadline."""
 
 GRACE_SECONDS = 600.0
 """A run of another machine is taken for alive so long after its last sign of life."""
@@ -57,8 +64,8 @@ class Policy:
     deaf: bool = False
 
     def names(self, run_id: str) -> bool:
-        """Whether the run, or the second life of it, was asked for by name."""
-        return self.run_id is not None and run_id in {self.run_id, f"{self.run_id}-2"}
+        """Whether the run, a further life of it, or what it builds was asked for by name."""
+        return self.run_id is not None and re.fullmatch(rf"{re.escape(self.run_id)}({_PARTS})?", run_id) is not None
 
 
 @dataclass(frozen=True)
@@ -106,6 +113,8 @@ class _Run:
         owners = {thing.owner for thing in things if thing.owner}
         self.owner = owners.pop() if len(owners) == 1 else ""
         self.is_api = any(thing.purpose == API for thing in things)
+        self.kept_until = max((thing.deadline or 0.0 for thing in things if thing.purpose == KEPT), default=0.0)
+        """Seconds since the epoch; 0 where nothing is to be kept."""
         made = [thing.created_at for thing in things if thing.created_at is not None]
         self.age = max(0.0, policy.now - max(made)) if made else None
         """Seconds since the youngest of it was made; None where nobody says."""
@@ -164,6 +173,8 @@ def _protection(thing: Leftover, run: _Run, policy: Policy) -> str | None:
         return f"a colleague's ({owner})" if owner else "nobody's name is on it"
     if run.is_api:
         return "an API server that is to run"
+    if run.kept_until > policy.now:
+        return f"a builder kept until {_clock(run.kept_until, policy.now)}"
     return run.sign_of_life()
 
 

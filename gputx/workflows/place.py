@@ -22,6 +22,15 @@ class Place:
     journal: Journal
 
 
+_RECIPES = {"sandbox": "cpu"}
+"""The profile of a recipe that fits what runs there, where it is not the default one: a guest has no GPU."""
+
+
+def recipe_for(on: str) -> str:
+    """The profile that an image is built with where none is named."""
+    return _RECIPES.get(on, "t4")
+
+
 @contextmanager
 def open_place(on: str, *, region: str, profile: str | None) -> Iterator[Place]:
     """The account that ``on`` names.
@@ -48,5 +57,7 @@ def _beside(account: sandbox.Account) -> Path:
 
 
 def _emulated(account: sandbox.Account, region: str) -> AwsSession:
-    emulator = Emulator(account.endpoint_url, account.access_key, account.secret_key, account.checkip_url)
+    emulator = Emulator(
+        account.endpoint_url, account.access_key, account.secret_key, account.checkip_url, account.outside_ssh
+    )
     return AwsSession(region=region, clock=account.clock, emulator=emulator)

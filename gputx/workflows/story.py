@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from gputx.clock import Clock
-from gputx.events import AttemptMade, Event, EventStream, Note, PhaseFinished, PhaseProgress, PhaseStarted
+from gputx.events import AttemptMade, Event, EventStream, Note, OutputLine, PhaseFinished, PhaseProgress, PhaseStarted
 from gputx.models import Attempt, Phase
 
 
@@ -76,6 +76,10 @@ class Story:
 
     def warn(self, text: str) -> None:
         self.emit(Note(self.clock.time(), text, "warning"))
+
+    def line(self, source: str, text: str) -> None:
+        """What a program elsewhere has written."""
+        self.emit(OutputLine(self.clock.time(), source, text))
 
     def attempt(self, attempt: Attempt) -> None:
         self.emit(AttemptMade(attempt.end, str(attempt.pool), attempt.code, attempt.outcome))

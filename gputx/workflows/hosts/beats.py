@@ -55,6 +55,16 @@ class AccountBeat:
         self._grace = grace
         self._warn = warn
         self._armed = False
+        self._until: float | None = None
+
+    def stay(self, until: float) -> None:
+        """Let the instance be until then, in seconds since the epoch, whether or not anybody is heard of.
+
+        Raises:
+            AwsError: the schedule could not be moved, and would end the instance before.
+        """
+        self._until = until
+        self._move_schedule()
 
     def __call__(self, number: int) -> None:
         """Raises AwsError; ConfigurationError where the journal can't be written."""
@@ -67,7 +77,8 @@ class AccountBeat:
     def _move_schedule(self) -> None:
         if self._role:
             now = self._session.clock.time()
-            at = min(self._guard.deadline, now + self._grace) + BEHIND_SECONDS
+            at = self._until or min(self._guard.deadline, now + self._grace)
+            at += BEHIND_SECONDS
             parameters = schedule.request(stamp=self._stamp, instance_id=self._instance_id, role_arn=self._role, at=at)
             if self._armed:
                 schedule.move(self._session, parameters)
