@@ -8,6 +8,9 @@ import urllib.error
 import urllib.request
 from dataclasses import dataclass
 
+from botocore.exceptions import NoCredentialsError
+
+from gputx.aws.errors import no_credentials
 from gputx.aws.session import AwsSession
 from gputx.errors import ConfigurationError
 
@@ -26,6 +29,46 @@ def whoami(session: AwsSession) -> Identity:
     """Raises ConfigurationError where there are no credentials, AwsError where they are refused."""
     answer = session.call("sts", "GetCallerIdentity")
     return Identity(account=answer["Account"], arn=lasting(answer["Arn"]))
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where credentials come from, in botocore's words, and when they end: seconds since the epoch, None for never."""
+
+    method: str
+    ends_at: float | None
+
+    def __str__(self) -> str:
+        return _ORIGINS.get(self.method, self.method)
+
+
+_ORIGINS = {
+    "env": "environment",
+    "explicit": "its own keys",
+    "shared-credentials-file": "credentials file",
+    "config-file": "config file",
+    "assume-role": "assumed role",
+    "assume-role-with-web-identity": "web identity",
+    "sso": "SSO",
+    "login": "aws login",
+    "custom-process": "credential process",
+    "container-role": "container role",
+    "iam-role": "instance role",
+}
+"""botocore's names of its providers, as people call them."""
+
+
+def origin(session: AwsSession) -> Origin:
+    """Where the session's credentials come from. Asks AWS nothing that :func:`whoami` has not asked.
+
+    Raises:
+        ConfigurationError: there are none.
+    """
+    found = session.credentials()
+    if found is None:
+        raise no_credentials(NoCredentialsError())
+    expiry = getattr(found, "_expiry_time", None)
+    return Origin(str(found.method), expiry.timestamp() if expiry else None)
 
 
 def lasting(arn: str) -> str:
