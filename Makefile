@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test lint format bench wer overview long boot-check chaos chaos-slice clean
+.PHONY: demo test iam-record lint format bench wer overview long boot-check ami-check ami-lock live chaos chaos-slice clean
 
 demo: $(VENV)/.demo
 	@$(BIN)/gputx run --on sandbox --output-dir build/demo examples/intervju.mp3
@@ -40,6 +40,19 @@ long: $(VENV)/.dev
 boot-check: $(VENV)/.dev
 	$(BIN)/python tools/boot/check.py
 
+# The recipe of an image in a debootstrapped Debian, for real: apt, systemd-analyze, paths. As root; docs/ami.md.
+ami-check: $(VENV)/.dev
+	$(BIN)/python tools/ami/check.py $(AMI)
+
+# The locks of the recipe written again, with uv; what a person does when constraints.txt changes.
+ami-lock: $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet 'uv>=0.13'
+	$(BIN)/python tools/ami/lock.py --uv $(BIN)/uv $(AMI)
+
+# On your own account: build the image, transcribe, reap, within a budget. Costs money: make live LIVE='--budget 3 --yes'
+live: $(VENV)/.dev
+	$(BIN)/python tools/live.py $(LIVE)
+
 # gputx killed everywhere it can be killed, over an hour; the figures go into docs/reliability.md. What was interrupted
 # goes on with: make chaos CHAOS=--resume
 chaos: $(VENV)/.dev
@@ -48,6 +61,10 @@ chaos: $(VENV)/.dev
 # A few trials of each campaign, as in every `make test`.
 chaos-slice: $(VENV)/.dev
 	$(BIN)/python -m pytest tests/chaos/test_chaos_slice.py
+
+# iam/commands.json, written from what the last whole `make test` saw gputx need of IAM: docs/iam.md.
+iam-record: $(VENV)/.dev
+	$(BIN)/python -m tests.iam_record build/needs.jsonl
 
 # The text of `gputx --help`, written from the commands themselves.
 overview: $(VENV)/.dev

@@ -14,8 +14,14 @@ from gputx.errors import ExitCode, GputxError, InterruptedBySignal
 COMMANDS = {
     "run": ("gputx.cli.run", "Turn recordings into text."),
     "bench": ("gputx.cli.bench", "Measure every decoder on a recording of your own."),
+    "doctor": ("gputx.cli.doctor", "Check everything a run needs, and say how to mend it."),
     "ps": ("gputx.cli.ps", "List what is running, and what it has cost."),
     "reap": ("gputx.cli.reap", "End what was left behind: by tag, and by journal."),
+    "setup": ("gputx.cli.setup", "Make what gputx needs in an AWS account."),
+    "teardown": ("gputx.cli.setup", "Take away what setup made, and nothing else."),
+    "build-ami": ("gputx.cli.build_ami", "Build and check the image that runs boot from."),
+    "ami": ("gputx.cli.ami", "List images, copy them, take them away."),
+    "iam": ("gputx.cli.iam", "Print the permissions gputx needs, as IAM policies."),
     "config": ("gputx.cli.config", "Show every setting and where it comes from."),
     "sandbox": ("gputx.cli.sandbox", "An emulated AWS account on this machine."),
 }
@@ -33,7 +39,7 @@ class LazyGroup(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module = importlib.import_module(COMMANDS[cmd_name][0])
-        command: click.Command = getattr(module, cmd_name)
+        command: click.Command = getattr(module, cmd_name.replace("-", "_"))
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -31,6 +31,7 @@ Give the sandbox a rule, or list the rules in force. A rule is one of:
   interrupt any|instance=ID [after=30s] [notice=120s]    AWS takes a spot instance back
   quota spot=N | quota on-demand=N                       vCPUs of G and VT instances
   lag 500s | pending 30s | shutting-down 10s | imaging 60s   how long things take
+  bucket NAME taken                                      another account has a bucket of this name
 
 The first five also take zone=, type=, market=, instance= (which calls), times=N (how often) and skip=N
 (let N through first). Names and values may hold * and ?. A rule with signal= also takes delay= and gap=0.2s,
@@ -53,8 +54,9 @@ def sandbox() -> None:
 @debug
 @click.option("--region", default="eu-north-1", show_default=True, help="The region with an image and a bucket.")
 @click.option("--pending", default="2s", show_default=True, help="How long a new instance is pending.")
+@click.option("--bare", is_flag=True, help="An account in which nobody has set anything up: try `gputx setup` on it.")
 @click.option("--export", is_flag=True, help="Print shell exports that point AWS's own tools at it.")
-def up(region: str, pending: str, *, export: bool) -> None:
+def up(region: str, pending: str, *, bare: bool, export: bool) -> None:
     """
     \b
       gputx sandbox up
@@ -65,15 +67,19 @@ def up(region: str, pending: str, *, export: bool) -> None:
       eval "$(gputx sandbox up --export)" && aws ec2 describe-instances
     """
     from gputx import sandbox as room  # noqa: PLC0415 - `--help` has no use for it
+    from gputx.errors import ConfigurationError  # noqa: PLC0415 - as above
     from gputx.units import parse_duration  # noqa: PLC0415 - as above
 
-    account = room.up(region=region, pending_seconds=parse_duration(pending))
+    if bare and room.find() is not None:
+        raise ConfigurationError("a sandbox is up already", hint="gputx sandbox down, then gputx sandbox up --bare")
+    account = room.up(region=region, pending_seconds=parse_duration(pending), bare=bare)
     if export:
         click.echo(_exports(account))
         return
     click.echo(account.endpoint_url)
     click.echo("The sandbox is up, and stays up. End it: gputx sandbox down", err=True)
-    click.echo("  use it:            gputx run --on sandbox FILE", err=True)
+    use = "gputx setup --on sandbox" if bare else "gputx run --on sandbox FILE"
+    click.echo(f"  use it:            {use}", err=True)
     click.echo('  with the AWS CLI:  eval "$(gputx sandbox up --export)"', err=True)
 
 

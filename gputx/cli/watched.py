@@ -15,8 +15,12 @@ from gputx.models import RunReport
 R = TypeVar("R")
 
 
-def watched(workflow: Callable[[EventStream, Stop], R], *, quiet: bool) -> R:
-    """Do the work under a display, in a thread that no signal can break into."""
+def watched(workflow: Callable[[EventStream, Stop], R], *, quiet: bool, last: bool = True) -> R:
+    """Do the work under a display, in a thread that no signal can break into.
+
+    Args:
+        last: nothing is done afterwards but to tell of it.
+    """
     from gputx.cli.render import show  # noqa: PLC0415 - commands load what they need when they run
     from gputx.cli.render.log import LogLines  # noqa: PLC0415
     from gputx.lease.interrupts import supervise  # noqa: PLC0415
@@ -24,7 +28,7 @@ def watched(workflow: Callable[[EventStream, Stop], R], *, quiet: bool) -> R:
     with show.display(quiet=quiet) as display:
         if "--debug" in sys.argv:
             logging.basicConfig(level=logging.INFO, handlers=[LogLines(display.say)])
-        return supervise(lambda stop: workflow(display.events, stop), on_signal=display.interrupted, last=True)
+        return supervise(lambda stop: workflow(display.events, stop), on_signal=display.interrupted, last=last)
 
 
 def told(results: Callable[[], None], run: RunReport, *, quiet: bool) -> None:

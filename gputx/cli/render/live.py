@@ -23,6 +23,7 @@ from gputx.events import (
     Event,
     FileFinished,
     Note,
+    OutputLine,
     PhaseFinished,
     PhaseProgress,
     PhaseStarted,
@@ -120,7 +121,7 @@ class LiveReader:
                     phase.progress, phase.heard = event, time.monotonic()
             case PhaseFinished():
                 self._close(event)
-            case SegmentReady():
+            case SegmentReady() | OutputLine():
                 self._last_text = printable(event.text)
             case AttemptMade() if event.code is not None:
                 self._say(f"    {attempt_line(event)}")
@@ -139,6 +140,7 @@ class LiveReader:
         return [phase for phase in self._open if phase.name == name][:1]
 
     def _close(self, event: PhaseFinished) -> None:
+        self._last_text = "" if event.name.startswith("step ") else self._last_text
         for phase in self._of(event.name):
             self._open.remove(phase)
         sign, style = ("✓", "green") if event.ok else ("✗", "red")

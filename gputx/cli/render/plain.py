@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from gputx.cli.render.words import doing, done, printable
-from gputx.events import AttemptMade, Event, FileFinished, Note, PhaseFinished, PhaseStarted, PlanMade
+from gputx.events import AttemptMade, Event, FileFinished, Note, OutputLine, PhaseFinished, PhaseStarted, PlanMade
 from gputx.units import duration
 
 
@@ -41,6 +41,8 @@ def describe(event: Event) -> str | None:
             line = f"{what}{_about(event.detail)} ({duration(event.time - event.start)})"
         case AttemptMade() if event.code is not None:
             line = attempt_line(event)
+        case OutputLine():
+            line = f"{event.source} | {event.text}"
         case Note():
             line = f"{'warning: ' if event.level == 'warning' else ''}{event.text}"
         case FileFinished() if event.error is not None:

@@ -18,10 +18,23 @@ PHASES = {
     "engines": ("asking what can run there", "can run there"),
     "transcribe": ("transcribing", "transcribed"),
     "store": ("saving to S3", "saved"),
+    "found": ("looking for an image like it", "looked for an image like it"),
+    "recipe": ("sending the recipe", "recipe sent"),
+    "checks": ("checking", "checked"),
+    "image": ("making the image", "image made"),
+    "finish": ("finishing the image", "image finished"),
+    "undo": ("taking the image back", "image taken back"),
+    "prune": ("taking images away", "images taken away"),
     "terminate": ("ending the instance", "terminated"),
     "look": ("looking for leftovers", "looked for leftovers"),
     "rehearse": ("rehearsing their end", "would be ended"),
     "reap": ("ending leftovers", "ended"),
+    "account": ("looking at the account", "looked at the account"),
+    "make": ("making", "made"),
+    "complete": ("completing", "completed"),
+    "ask": ("asking AWS for", "asked AWS for"),
+    "ends": ("waiting for the end", "ended"),
+    "remove": ("removing", "removed"),
 }
 
 

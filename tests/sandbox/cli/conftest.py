@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from debris import Debris
+from examined import Doctor, Engines
 from product import Cli, leftovers
 
 from gputx import sandbox
@@ -37,6 +38,17 @@ def cli(tmp_path: Path, account: sandbox.Account) -> Iterator[Cli]:
     account.advance(60)
     left = leftovers(account.table())
     assert not left, f"left in the account: {left}"
+
+
+@pytest.fixture
+def doctor(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> Doctor:
+    """``gputx doctor`` in this process and in the sandbox, with an engine here that answers at once."""
+    for name in ("AWS_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_SDK_UA_APP_ID", "gputx-doctor")
+    monkeypatch.setenv("GPUTX_SANDBOX_DIR", str(cli.account.state_dir))
+    monkeypatch.setattr("gputx.workflows.doctor.ChildStream", Engines)
+    return Doctor(cli.account)
 
 
 @pytest.fixture

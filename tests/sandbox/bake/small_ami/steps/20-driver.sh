@@ -1,0 +1,3 @@
+#!/usr/bin/env bash
+echo "a driver for a GPU" >&2
+exit 13
