@@ -49,15 +49,15 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> bool:
     """Whether everything held."""
     notes = Notes(options.build, options.seed, fresh=not options.resume and not options.campaigns)
-    counted: set[bool] = set()
+    counted: set[str] = set()
     held = True
     with drive.crew(options.workers) as pool:
         for key in options.campaigns or PLANS:
             log = Log(options.build, key, options.seed, fresh=not options.resume)
-            plain = PLANS[key].plain
+            client = PLANS[key].client
             # What a run calls changes with the code, so a list is kept only for going on with what was begun.
-            census = drive.census_of(pool, notes, plain=plain, fresh=not options.resume and plain not in counted)
-            counted.add(plain)
+            census = drive.census_of(pool, notes, client, fresh=not options.resume and client not in counted)
+            counted.add(client)
             goal = drive.goal_of(key, options.seed, census, log, trials=options.trials, sample=options.sample)
             if not goal.done:
                 drive.run(pool, goal, notes, workers=options.workers)
@@ -79,8 +79,7 @@ def _replay(name: str, build: Path) -> int:
         if on_record:
             schedule = Schedule.from_dict(on_record["schedule"])
         else:
-            census = Notes(build, int(seed), fresh=False).census("plain" if plan.plain else "gputx")
-            census = census or take_census(stage, plain=plan.plain)
+            census = Notes(build, int(seed), fresh=False).census(plan.client) or take_census(stage, plan.client)
             schedule = plan.campaign.schedule(int(seed), int(index), census)
         (record,) = plan.campaign.perform(stage, [schedule])
     print(json.dumps(record, indent=2, ensure_ascii=False))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from . import baseline, census, codes, faulty, interrupted, killed, late, locks
+from . import baseline, builds, census, codes, faulty, interrupted, killed, late, locks
 from .schedules import Census, Schedule
 from .stage import Stage
 
@@ -44,6 +44,8 @@ class Plan:
     trials: int
     plain: bool = False
     waits: bool = False
+    client: str = "gputx"
+    """Whose calls it strikes: a census is taken of each."""
 
 
 PLANS: dict[str, Plan] = {
@@ -55,14 +57,17 @@ PLANS: dict[str, Plan] = {
         Plan(faulty, 1000, waits=True),
         Plan(late, 60, waits=True),
         Plan(codes, len(codes.cases()), waits=True),
-        Plan(baseline.INTERRUPTED, 240, plain=True, waits=True),
-        Plan(baseline.KILLED, 100, plain=True, waits=True),
+        Plan(builds, 200, waits=True, client="build-ami"),
+        Plan(baseline.INTERRUPTED, 240, plain=True, waits=True, client="plain"),
+        Plan(baseline.KILLED, 100, plain=True, waits=True, client="plain"),
     )
 }
 
 
-def take_census(stage: Stage, *, plain: bool) -> Census:
+def take_census(stage: Stage, client: str) -> Census:
     """The calls of the client that a campaign strikes."""
-    if plain:
+    if client == "plain":
         return census.take(stage, program=baseline.PROGRAM, arguments=baseline.arguments(stage))
+    if client == "build-ami":
+        return builds.take_census(stage)
     return census.take(stage)

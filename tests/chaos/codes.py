@@ -54,6 +54,7 @@ CLASSES = {
     "next pool": Class((4,), (6,), tokens=6, says="no pool had capacity", pools=True),
     "no more spot": Class((0,), (2,), tokens=2, spot_only=True),
     "quota": Class((4,), (1,), says="quota"),
+    "full": Class((4,), (1,), says="gputx ami prune"),
     # An answer that failed in the middle may have launched: only where that can be told is 1 the truth.
     "back off": Class((1, 5), (4,)),
     "credentials": Class((3,), (2,), says="renew your credentials", quick=True),
@@ -69,6 +70,7 @@ _OF_MEANING = {
     Meaning.NO_MORE_SPOT: "no more spot",
     Meaning.NO_SPOT_YET: "no more spot",
     Meaning.QUOTA: "quota",
+    Meaning.FULL: "full",
     Meaning.BACK_OFF: "back off",
     Meaning.CREDENTIALS: "credentials",
     Meaning.WAIT_FOR_AWS: "wait for AWS",

@@ -161,13 +161,12 @@ def run(pool: ProcessPoolExecutor, goal: Goal, notes: Notes, *, workers: int) ->
             raise InterruptedCampaignError(key)
 
 
-def census_of(pool: ProcessPoolExecutor, notes: Notes, *, plain: bool, fresh: bool) -> Census:
+def census_of(pool: ProcessPoolExecutor, notes: Notes, client: str, *, fresh: bool) -> Census:
     """The kept one, unless it is to be ``fresh``; else one that is taken now, and kept."""
-    kind = "plain" if plain else "gputx"
-    if not fresh and (kept := notes.census(kind)):
+    if not fresh and (kept := notes.census(client)):
         return kept
-    taken = Census.from_dict(pool.submit(worker.count, plain=plain).result())
-    notes.keep_census(kind, taken)
+    taken = Census.from_dict(pool.submit(worker.count, client).result())
+    notes.keep_census(client, taken)
     return taken
 
 

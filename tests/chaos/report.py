@@ -47,7 +47,7 @@ def table(directory: Path, seed: int) -> str:
 
 def _row(key: str, campaign: Campaign, logs: dict[str, Log], notes: Notes, seed: int) -> str:
     log = logs[key]
-    census = notes.census("gputx") or Census((), 0.0)
+    census = notes.census(PLANS[key].client) or Census((), 0.0)
     points = campaign.points(seed, census)
     hit = len(log.hit & set(points))
     plain = logs[_BASELINES[key]] if key in _BASELINES else None

@@ -49,6 +49,8 @@ class Holdings:
     volumes: frozenset[str]
     spot_requests: frozenset[str]
     launching: frozenset[str]
+    unfinished: frozenset[str] = frozenset()
+    """Images and snapshots that no run may use, and that cost money."""
 
     def since(self, earlier: Holdings) -> Holdings:
         """What was not there earlier."""
@@ -73,6 +75,7 @@ class Holdings:
             "ending": self.ending,
             "volume": self.volumes,
             "spot request": self.spot_requests,
+            "unfinished image or snapshot": self.unfinished,
         }
         return {kind: sorted(ids) for kind, ids in kinds.items() if ids} | self.clutter
 
@@ -86,6 +89,7 @@ class Holdings:
             self.volumes,
             self.spot_requests,
             self.launching,
+            self.unfinished,
         )
 
 
@@ -102,7 +106,22 @@ def holdings(table: dict[str, Any]) -> Holdings:
             row["spot_instance_request_id"] for row in table["spot_requests"] if row["state"] in ("open", "active")
         ),
         launching=frozenset(str(row["number"]) for row in table["in_flight"] if row["action"] == "RunInstances"),
+        unfinished=frozenset(row["image_id"] for row in table["images"] if "gputx:deadline" in row["tags"])
+        | _half_snapshots(table),
     )
+
+
+def _half_snapshots(table: dict[str, Any]) -> frozenset[str]:
+    """Those of a build that no finished image of it goes with. A name tells them apart: each build has one."""
+    finished = {
+        row["tags"].get("Name") for row in table["images"] if "gputx:run" in row["tags"] and _is_finished(row["tags"])
+    }
+    ours = [row for row in table["snapshots"] if "gputx:run" in row["tags"]]
+    return frozenset(row["snapshot_id"] for row in ours if row["tags"].get("Name") not in finished)
+
+
+def _is_finished(tags: dict[str, str]) -> bool:
+    return "gputx:deadline" not in tags
 
 
 @dataclass
@@ -182,6 +201,8 @@ class Stage:
             "GPUTX_STATE_DIR": str(home / "state"),
             "GPUTX_ON": "sandbox",
             "HF_HUB_OFFLINE": "1",
+            # The AWS SDKs tell the account which application calls: here, which command.
+            "AWS_SDK_UA_APP_ID": f"gputx-{arguments[0]}",
         }
         with (home / "stdout").open("wb") as out, (home / "stderr").open("wb") as err:
             process = subprocess.Popen(
@@ -253,6 +274,17 @@ class Stage:
             ec2.delete_key_pair(KeyName=name)
         for id_ in left.groups:
             ec2.delete_security_group(GroupId=id_)
+        self.remove_built()
+
+    def remove_built(self) -> None:
+        """Take away every image that was built here, finished or not, with what it is made of."""
+        ec2, table = self.boto("ec2"), self.account.table()
+        for row in table["images"]:
+            if "gputx:run" in row["tags"]:
+                ec2.deregister_image(ImageId=row["image_id"], DeleteAssociatedSnapshots=True)
+        for row in self.account.table()["snapshots"]:
+            if "gputx:run" in row["tags"]:
+                ec2.delete_snapshot(SnapshotId=row["snapshot_id"])
 
     def prices(self) -> dict[str, float]:
         """USD per hour of a spot instance by zone, now."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from . import baseline, campaigns, census, codes, faulty, interrupted, killed, late, locks, report
+from . import baseline, builds, campaigns, census, codes, faulty, interrupted, killed, late, locks, report
 from .campaigns import Campaign
 from .log import Log, Notes
 from .schedules import Call, Census, Schedule, Strike
@@ -89,6 +89,17 @@ def test_a_launch_that_lands_late_finds_no_key(stage: Stage, calls: Census) -> N
     records = _held(late, stage, [held, lost])
     assert all(record["counted"] for record in records)
     assert [record["landed"] for record in records] == [0, 0]
+
+
+def test_a_build_that_is_killed_leaves_no_half_image(stage: Stage) -> None:
+    strikes = [
+        builds.at("CreateImage", 0, "before", 0),
+        builds.at("CreateImage", 0, "after", 1),
+        builds.at("DeleteTags", 0, "before", 2),
+    ]
+    records = _held(builds, stage, strikes)
+    assert all(record["counted"] for record in records)
+    assert [record["half_image"] for record in records] == [False, True, True]
 
 
 @pytest.mark.parametrize("code", CODES)

@@ -35,9 +35,9 @@ def begin(directory: Path) -> None:
     threading.Thread(target=_end_with, args=(os.getppid(),), name="orphaned", daemon=True).start()
 
 
-def count(*, plain: bool) -> dict[str, Any]:
+def count(client: str) -> dict[str, Any]:
     """A census, as a dictionary."""
-    return take_census(_stage(), plain=plain).as_dict()
+    return take_census(_stage(), client).as_dict()
 
 
 def perform(unit: list[dict[str, Any]]) -> list[dict[str, Any]]:
