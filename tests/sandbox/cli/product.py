@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import forked
 import jiwer
 
 from gputx import sandbox
@@ -52,8 +53,21 @@ class Ended:
         return parsed
 
 
+@functools.cache
+def _client(service: str, endpoint_url: str, region: str, access_key: str, secret_key: str) -> Any:
+    return boto3.client(
+        service,
+        endpoint_url=endpoint_url,
+        region_name=region,
+        aws_access_key_id=access_key,
+        aws_secret_access_key=secret_key,
+    )
+
+
 class Cli:
     """Runs ``gputx`` as a person would: another process, its own directory, only its own settings."""
+
+    program: tuple[str, ...] = ("-m", "gputx")
 
     def __init__(self, directory: Path, account: sandbox.Account) -> None:
         self.directory = directory
@@ -65,17 +79,14 @@ class Cli:
             "GPUTX_SANDBOX_DIR": str(account.state_dir),
             "GPUTX_ON": "sandbox",
             "HF_HUB_OFFLINE": "1",
+            # What this command needs of IAM is written down, as it is of the account's other callers.
+            **{name: os.environ[name] for name in ["GPUTX_SANDBOX_NEEDS"] if name in os.environ},
         }
 
     def boto(self, service: str) -> Any:
         """Plain boto3 on the account, as anyone else would look into it."""
-        return boto3.client(
-            service,
-            endpoint_url=self.account.endpoint_url,
-            region_name=self.account.region,
-            aws_access_key_id=self.account.access_key,
-            aws_secret_access_key=self.account.secret_key,
-        )
+        account = self.account
+        return _client(service, account.endpoint_url, account.region, account.access_key, account.secret_key)
 
     def pass_time(self, seconds: float) -> None:
         """Turn the clock, and see every instance that this ends to its end."""
@@ -87,10 +98,11 @@ class Cli:
         self.account.advance(60)
 
     def start(self, *arguments: str | Path, **options: Any) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, "-m", "gputx", *map(str, arguments)],
+        return forked.start(
+            [*self.program, *map(str, arguments)],
             cwd=self.directory,
-            env=self.environ,
+            # The AWS SDKs tell the account which application calls: here, which command.
+            env={**self.environ, "AWS_SDK_UA_APP_ID": f"gputx-{arguments[0]}"},
             **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **options},
         )
 
