@@ -1,0 +1,1 @@
+"""What goes into an image: the recipe as data, without anything of AWS."""
