@@ -31,6 +31,9 @@ class Setting:
         return f"GPUTX_{self.name.upper()}"
 
 
+VOLUME_RATES = ("none", "100", "200", "300")
+"""Between the bounds of EC2's VolumeInitializationRate (EbsBlockDevice in its API reference)."""
+
 DECODING, SPEECH = "Decoding", "Speech detection"
 
 
@@ -68,6 +71,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("max_cost", "money", None, "an instance powers itself off before it can have cost more than this, in USD"),
     Setting("grace", "duration", "10m", "an instance powers itself off when it has not heard from gputx for so long"),
     Setting("boot_timeout", "duration", "6m", "give up on an instance that does not answer by then"),
+    Setting("volume_rate", "choice", "none", "MiB/s at which AWS fills the disk, at a price", VOLUME_RATES),
     Setting("bucket", "text", None, "S3 bucket for results (transcription-<account id>); none: no S3"),
     Setting("instance_role", "text", "transcription-ec2-role", "role and instance profile that setup makes"),
     Setting("image", "text", None, "AMI to use (the newest gputx image of the account)"),

@@ -63,6 +63,7 @@ def _only(name: str, known: Sequence[str], what: str) -> Callable[[F], F]:
 @setting("max_cost")
 @setting("grace")
 @setting("boot_timeout")
+@setting("volume_rate")
 @setting("image")
 @setting("subnet")
 @setting("allow_cidr")

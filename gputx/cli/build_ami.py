@@ -29,6 +29,7 @@ from gputx.units import parse_duration
 @setting("max_cost")
 @setting("grace")
 @setting("boot_timeout")
+@setting("volume_rate")
 @setting("subnet")
 @setting("allow_cidr")
 @click.option("--force", is_flag=True, help="build even where there is an image of the same inputs")
@@ -113,6 +114,7 @@ def _where(settings: config.Configuration, request: Any) -> Any:
         boot_timeout=settings.seconds("boot_timeout"),
         subnet=settings.optional("subnet"),
         cidrs=settings.items("allow_cidr"),
+        volume_rate=None if settings.text("volume_rate") == "none" else int(settings.text("volume_rate")),
     )
     return BuildPlace(settings.text("on"), settings.text("region"), settings.optional("profile"), options)
 

@@ -39,6 +39,7 @@ from gputx.errors import ExitCode
 @setting("max_cost")
 @setting("grace")
 @setting("boot_timeout")
+@setting("volume_rate")
 @setting("bucket")
 @setting("image")
 @setting("subnet")
@@ -176,6 +177,7 @@ def where_of(settings: config.Configuration, engine: Any) -> Any:
         image=settings.optional("image"),
         subnet=settings.optional("subnet"),
         cidrs=settings.items("allow_cidr"),
+        volume_rate=None if settings.text("volume_rate") == "none" else int(settings.text("volume_rate")),
         bucket=settings.optional("bucket"),
         # The default is the model of the image; only one that was asked for has to be brought there.
         model=settings.text("model") if settings.chosen("model") else None,

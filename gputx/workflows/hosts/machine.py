@@ -205,6 +205,7 @@ class Machines:
                 early=early,
             ),
             disk_gb=disk_gb,
+            volume_rate=self._launch_options.volume_rate,
         )
 
         def after(attempt: Attempt, token: str) -> None:

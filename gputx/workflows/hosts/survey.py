@@ -38,6 +38,8 @@ class LaunchOptions:
     boot_timeout: float
     subnet: str | None
     cidrs: tuple[str, ...]
+    volume_rate: int | None
+    """MiB a second at which the disk is filled from its snapshot; None to fetch each block when it is first read."""
 
 
 @dataclass(frozen=True)

@@ -138,6 +138,12 @@ def test_a_launch_asks_for_what_was_promised() -> None:
         assert labels[tags.JOURNAL] == "j1"
 
 
+def test_a_disk_that_is_to_be_filled_ahead() -> None:
+    plan = dataclasses.replace(PLAN, volume_rate=300)
+    request = launch.run_instances_request(plan, Pool("eu-north-1a", "g4dn.xlarge", Market.SPOT), "token")
+    assert request["BlockDeviceMappings"][0]["Ebs"]["VolumeInitializationRate"] == 300
+
+
 def test_on_demand_asks_for_no_spot() -> None:
     request = launch.run_instances_request(PLAN, Pool("eu-north-1a", "g4dn.xlarge", Market.ON_DEMAND), "t")
     assert "InstanceMarketOptions" not in request
