@@ -77,7 +77,7 @@ def template(name: str) -> dict[str, Any]:
     if name == "operator":
         return copy.deepcopy(_read("operator"))
     if name in PEOPLE:
-        return _part(PEOPLE[name])
+        return _nameless(_part(PEOPLE[name]))
     if name in commands():
         return _part([name])
     raise InputError(f"there is no policy {name!r}", hint=f"one of: {', '.join(names())}")
@@ -124,6 +124,12 @@ def _part(wanted: Iterable[str]) -> dict[str, Any]:
         **operator,
         "Statement": [_narrowed(s, needed[s["Sid"]]) for s in operator["Statement"] if s["Sid"] in needed],
     }
+
+
+def _nameless(policy: dict[str, Any]) -> dict[str, Any]:
+    """Without the names of its statements: they count among the characters that a managed policy may have."""
+    statements = [{key: value for key, value in s.items() if key != "Sid"} for s in policy["Statement"]]
+    return {**policy, "Statement": statements}
 
 
 def _narrowed(statement: dict[str, Any], actions: set[str]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ from gputx.sandbox.plane.policy import allowing
 
 VALUES = {"Account": "123456789012", "Bucket": "transcription-123456789012"}
 """Names in the emulated account."""
+
+_BUCKETS = "arn:aws:s3:::"
 
 Uses = dict[str, dict[str, set[str]]]
 """Command → statement → actions."""
@@ -58,10 +60,26 @@ class Held:
 
 
 def read(file: Path) -> list[Recorded]:
-    """The needs in a record; none where nothing was recorded."""
+    """The needs of gputx in a record; none where nothing was recorded."""
     if not file.is_file():
         return []
-    return [Recorded(**json.loads(line)) for line in file.read_text(encoding="utf-8").splitlines()]
+    needs = [Recorded(**json.loads(line)) for line in file.read_text(encoding="utf-8").splitlines()]
+    return [_configured(need) for need in needs if _of_gputx(need)]
+
+
+def _of_gputx(need: Recorded) -> bool:
+    """Not what a test fetched from an address that it had signed itself, nor a call that was no call of AWS's."""
+    _, _, key = need.resource.partition("/")
+    signed_by_a_test = not need.command and need.action == "s3:GetObject" and not key.startswith("temp/processing/")
+    return not signed_by_a_test and " " not in need.action
+
+
+def _configured(need: Recorded) -> Recorded:
+    """Whoever configures another bucket has their policy filled in with it."""
+    if not need.resource.startswith(_BUCKETS):
+        return need
+    _, slash, key = need.resource.removeprefix(_BUCKETS).partition("/")
+    return replace(need, resource=f"{_BUCKETS}{VALUES['Bucket']}{slash}{key}")
 
 
 def hold(needs: Iterable[Recorded], policy: Mapping[str, Any] | None = None) -> Held:

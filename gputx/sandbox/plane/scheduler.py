@@ -70,8 +70,9 @@ class Scheduler:
         return answer
 
     def _create(self, region: str, params: dict[str, Any]) -> dict[str, Any]:
+        # The group first: whether a role trusts the scheduler depends on it.
+        group = self._group(region, _checked_name(params.get("GroupName") or DEFAULT_GROUP, "groupName"))
         definition, due = _definition(region, params)
-        group = self._group(region, definition["GroupName"])
         if definition["Name"] in group.schedules:
             raise _conflict(f"Schedule {definition['Name']} already exists.")
         now = self._timers.now()

@@ -259,6 +259,7 @@ def test_the_furnished_image_keeps_the_contract(lab: Lab) -> None:
 def test_a_copied_image_boots_and_has_no_tags(lab: Lab) -> None:
     copy = lab.ec2.copy_image(Name="copy", SourceImageId=lab.image, SourceRegion="eu-north-1")["ImageId"]
     assert not lab.ec2.describe_images(ImageIds=[copy])["Images"][0].get("Tags")
+    lab.account.advance(60)
     assert lab.row(lab.launch(ImageId=copy))["image_id"] == copy
     lab.ec2.deregister_image(ImageId=copy)
 

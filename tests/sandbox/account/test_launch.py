@@ -119,6 +119,7 @@ def test_as_many_as_the_quota_allows_are_launched_and_it_counts_one_region(lab: 
     assert error_of(lambda: lab.ec2.run_instances(**least_two))[0] == "VcpuLimitExceeded"
     elsewhere = lab.client("ec2", region_name="eu-west-1")
     copy = elsewhere.copy_image(Name="copy", SourceImageId=lab.image, SourceRegion="eu-north-1")["ImageId"]
+    lab.account.advance(PENDING)
     order = lab.order(ImageId=copy, Placement=None)
     instance_id = elsewhere.run_instances(**order)["Instances"][0]["InstanceId"]
     elsewhere.terminate_instances(InstanceIds=[instance_id])

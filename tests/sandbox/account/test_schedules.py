@@ -50,6 +50,16 @@ def _target(**overrides: str) -> dict[str, str]:
     return {"Arn": TERMINATE, "RoleArn": ROLE, "Input": '{"InstanceIds": ["i-0123456789abcdef0"]}', **overrides}
 
 
+@pytest.fixture
+def anywhere(lab: Lab) -> Iterator[dict[str, str]]:
+    """A target whose role trusts the scheduler for any group: gputx's own only for its own."""
+    iam = lab.client("iam")
+    trust = {"Effect": "Allow", "Principal": {"Service": "scheduler.amazonaws.com"}, "Action": "sts:AssumeRole"}
+    arn = iam.create_role(RoleName="anywhere", AssumeRolePolicyDocument=_policy(trust))["Role"]["Arn"]
+    yield _target(RoleArn=arn)
+    iam.delete_role(RoleName="anywhere")
+
+
 def _due(order: dict[str, Any]) -> float:
     return datetime.strptime(order["ScheduleExpression"], "at(%Y-%m-%dT%H:%M:%S)").replace(tzinfo=UTC).timestamp()
 
@@ -296,10 +306,10 @@ def test_a_name_is_taken_once_and_a_token_is_good_for_one_request(lab: Lab, sche
     assert len(lab.account.table()["schedules"]) == 1
 
 
-def test_schedules_are_listed_by_group_and_prefix_in_pages(lab: Lab, scheduler: Any) -> None:
+def test_schedules_are_listed_by_group_and_prefix_in_pages(lab: Lab, scheduler: Any, anywhere: dict[str, str]) -> None:
     for name in ("gputx-a", "gputx-b", "other"):
         scheduler.create_schedule(**_order(lab, "i-0123456789abcdef0", Name=name))
-    scheduler.create_schedule(**_order(lab, "i-0123456789abcdef0", Name="elsewhere", GroupName=None))
+    scheduler.create_schedule(**_order(lab, "i-0123456789abcdef0", Name="elsewhere", GroupName=None, Target=anywhere))
 
     def names(**arguments: Any) -> list[str]:
         pages = scheduler.get_paginator("list_schedules").paginate(**arguments)
@@ -315,14 +325,16 @@ def test_schedules_are_listed_by_group_and_prefix_in_pages(lab: Lab, scheduler: 
     assert lab.client("scheduler", region_name="us-east-1").list_schedules()["Schedules"] == []
 
 
-def test_groups_have_tags_and_take_their_schedules_with_them(lab: Lab, scheduler: Any) -> None:
+def test_groups_have_tags_and_take_their_schedules_with_them(
+    lab: Lab, scheduler: Any, anywhere: dict[str, str]
+) -> None:
     arn = scheduler.create_schedule_group(Name="mine", Tags=[{"Key": "a", "Value": "1"}])["ScheduleGroupArn"]
     scheduler.tag_resource(ResourceArn=arn, Tags=[{"Key": "b", "Value": "2"}, {"Key": "c", "Value": "3"}])
     scheduler.untag_resource(ResourceArn=arn, TagKeys=["a", "c"])
     assert scheduler.list_tags_for_resource(ResourceArn=arn)["Tags"] == [{"Key": "b", "Value": "2"}]
     assert error_of(lambda: scheduler.create_schedule_group(Name="mine")) == ("ConflictException", 409)
     instance_id = lab.launch(TagSpecifications=RUN)
-    schedule = scheduler.create_schedule(**_order(lab, instance_id, GroupName="mine"))["ScheduleArn"]
+    schedule = scheduler.create_schedule(**_order(lab, instance_id, GroupName="mine", Target=anywhere))["ScheduleArn"]
     tag_it = lambda: scheduler.tag_resource(ResourceArn=schedule, Tags=[{"Key": "a", "Value": "1"}])  # noqa: E731
     assert error_of(tag_it) == ("ValidationException", 400)
     assert [g["Name"] for g in scheduler.list_schedule_groups(NamePrefix="mi")["ScheduleGroups"]] == ["mine"]

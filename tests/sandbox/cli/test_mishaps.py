@@ -297,7 +297,7 @@ def test_another_machine_behind_the_address_is_sent_nothing(cli: Cli, monkeypatc
 @contextlib.contextmanager
 def image_tag(cli: Cli, key: str, value: str) -> Iterator[None]:
     """Give the account's image another tag for a while."""
-    image = cli.account.table()["images"][0]
+    image = next(row for row in cli.account.table()["images"] if "gputx:contract" in row["tags"])
     ec2 = cli.boto("ec2")
     ec2.create_tags(Resources=[image["image_id"]], Tags=[{"Key": key, "Value": value}])
     try:
