@@ -10,7 +10,7 @@ demo: $(VENV)/.demo
 	@$(BIN)/gputx run --on sandbox --output-dir build/demo examples/intervju.mp3
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not long"
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not long"
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

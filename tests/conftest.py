@@ -18,6 +18,9 @@ NEEDS = "GPUTX_SANDBOX_NEEDS"
 LAST = Path(__file__).parents[1] / "build" / "needs.jsonl"
 """The record of the last run of the whole suite."""
 
+SLOW = ("chaos", "cli")
+"""Directories of tests that run whole commands."""
+
 _SECTION = "what gputx needed of IAM"
 
 
@@ -27,6 +30,11 @@ def pytest_configure(config: pytest.Config) -> None:
         directory = tempfile.mkdtemp(prefix="gputx-needs-")
         config.add_cleanup(lambda: shutil.rmtree(directory, ignore_errors=True))
         os.environ[NEEDS] = str(Path(directory) / "needs.jsonl")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes long first: of two processes that share the files, neither is to be left with the longest one last."""
+    items.sort(key=lambda item: not any(part in item.path.parts for part in SLOW))
 
 
 @pytest.hookimpl(trylast=True)

@@ -9,6 +9,9 @@ from gputx.ssh.link import Link
 
 STDERR_TAIL_BYTES = 1 << 16
 
+_LAST_WORDS_SECONDS = 2.0
+"""What was written before an end arrives right behind its exit status."""
+
 
 class Stream:
     """A command with its stdin and stdout open. One thread may write while another reads."""
@@ -68,10 +71,14 @@ class Stream:
     def wait(self) -> int:
         """The exit status, once the command has ended; -1 when a signal ended it.
 
+        What it has logged is whole by then, unless something that it left behind still has its stderr.
+
         Raises:
             PeerLostError, InterruptedBySignal: the connection ended, or a stop was requested.
         """
-        return exit_status(self._link, self._channel)
+        status = exit_status(self._link, self._channel)
+        self._log.join(_LAST_WORDS_SECONDS)
+        return status
 
     @property
     def exit_status(self) -> int | None:

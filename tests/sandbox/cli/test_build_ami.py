@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import signal
 import threading
 import xml.etree.ElementTree as ET
@@ -107,7 +106,7 @@ def test_what_gputx_did_not_build_is_never_pruned(builder: Builder) -> None:
 def test_a_step_that_fails_says_why_and_leaves_nothing(builder: Builder) -> None:
     builder.step("60-broken", "echo getting there", "echo '60-broken: it is broken' >&2", "exit 7")
     ended = builder.build(code=1)
-    assert "error: step 60-broken failed: 60-broken: it is broken" in ended.err
+    assert "error: step 60-broken failed: 60-broken: it is broken" in ended.err, ended.err
     assert "60-broken | getting there" in ended.err
     assert builder.nothing_is_left
 
@@ -120,12 +119,12 @@ def test_a_mirror_that_is_down_is_asked_again(builder: Builder) -> None:
         "echo '60-mirror: no answer from the mirror' >&2",
         "exit 10",
     )
-    process = builder.start("build-ami", "--recipe", "small", "--json")
-    builder.account.advance(0)
-    out, err = process.communicate(timeout=200)
-    assert process.returncode == 0, err
-    assert "can't be reached: 60-mirror: no answer from the mirror; again in 10 s" in err
-    assert json.loads(out)["image"] in builder.images()
+    ended = builder.watch(
+        *("build-ami", "--recipe", "small", "--json"), on=at("60-mirror: ", lambda _: builder.account.advance(10))
+    )
+    assert ended.code == 0, ended.err
+    assert "can't be reached: 60-mirror: no answer from the mirror; again in 10 s" in ended.err
+    assert ended.document["image"] in builder.images()
 
 
 @pytest.mark.parametrize(

@@ -217,10 +217,11 @@ class TestDstack:
         cli.account.add_rule("no-user-data times=1")
         struck(cli, "RunInstances signal=KILL at=after")
         [first] = live(cli)
+        cli.account.advance(5)  # by then Describe shows it
 
         again = cli("run", CLIP, "--bucket", "none")
         assert again.out
-        assert f"ended what earlier runs left: {first['instance_id']}" in again.err
+        assert f"ended what earlier runs left: {first['instance_id']}" in again.err, again.err
         assert not live(cli)
         tokens = [call["token"] for call in launches(cli, since)]
         assert len(tokens) == len(set(tokens)) == 2, "nobody sent the first launch again to find out"
