@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from gputx import config
+from gputx.cli.launching import launch_options
 from gputx.cli.options import Sectioned, as_json, cloud, setting
 from gputx.cli.say import put
 from gputx.units import parse_duration
@@ -79,7 +80,7 @@ _CHOICES = ("base", "driver", "cuda", "python", "model", "model_revision")
 def _request(settings: config.Configuration, dry_run: bool, **own: Any) -> Any:
     from gputx.ami.options import Options  # noqa: PLC0415
     from gputx.ami.recipe import load  # noqa: PLC0415
-    from gputx.workflows.build_ami import BuildRequest  # noqa: PLC0415
+    from gputx.workflows.build_request import BuildRequest  # noqa: PLC0415
     from gputx.workflows.place import recipe_for  # noqa: PLC0415
 
     recipe = load(own["recipe_name"] or recipe_for(settings.text("on")), Options(**{n: own[n] for n in _CHOICES}))
@@ -98,24 +99,10 @@ def _request(settings: config.Configuration, dry_run: bool, **own: Any) -> Any:
 
 
 def _where(settings: config.Configuration, request: Any) -> Any:
-    from gputx.models import Market  # noqa: PLC0415
-    from gputx.workflows.build_ami import BuildPlace  # noqa: PLC0415
-    from gputx.workflows.hosts.survey import LaunchOptions  # noqa: PLC0415
+    from gputx.workflows.build_request import BuildPlace  # noqa: PLC0415
 
-    market = settings.text("market")
     chosen = settings.items("instance_type") if settings.chosen("instance_type") else None
-    options = LaunchOptions(
-        instance_types=chosen or request.recipe.profile.instance_types,
-        zones=settings.items("zone"),
-        markets=(Market.SPOT, Market.ON_DEMAND) if market == "auto" else (Market(market),),
-        ttl=settings.seconds("ttl"),
-        max_cost=settings.dollars("max_cost"),
-        grace=settings.seconds("grace"),
-        boot_timeout=settings.seconds("boot_timeout"),
-        subnet=settings.optional("subnet"),
-        cidrs=settings.items("allow_cidr"),
-        volume_rate=None if settings.text("volume_rate") == "none" else int(settings.text("volume_rate")),
-    )
+    options = launch_options(settings, instance_types=chosen or request.recipe.profile.instance_types)
     return BuildPlace(settings.text("on"), settings.text("region"), settings.optional("profile"), options)
 
 

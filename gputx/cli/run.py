@@ -10,6 +10,7 @@ import click
 
 from gputx import config
 from gputx.cli import engine
+from gputx.cli.launching import launch_options
 from gputx.cli.options import Sectioned, as_json, cloud, setting
 from gputx.cli.say import put
 from gputx.errors import ExitCode
@@ -160,24 +161,13 @@ def _writing(settings: config.Configuration) -> Any:
 
 def where_of(settings: config.Configuration, engine: Any) -> Any:
     """The place that the settings describe, as a :class:`gputx.workflows.where.Where`."""
-    from gputx.models import Market  # noqa: PLC0415
     from gputx.workflows.hosts.survey import CloudOptions  # noqa: PLC0415
     from gputx.workflows.model import Pins  # noqa: PLC0415
     from gputx.workflows.where import Where  # noqa: PLC0415
 
-    market = settings.text("market")
     options = CloudOptions(
-        instance_types=settings.items("instance_type"),
-        zones=settings.items("zone"),
-        markets=(Market.SPOT, Market.ON_DEMAND) if market == "auto" else (Market(market),),
-        ttl=settings.seconds("ttl"),
-        max_cost=settings.dollars("max_cost"),
-        grace=settings.seconds("grace"),
-        boot_timeout=settings.seconds("boot_timeout"),
+        **vars(launch_options(settings)),
         image=settings.optional("image"),
-        subnet=settings.optional("subnet"),
-        cidrs=settings.items("allow_cidr"),
-        volume_rate=None if settings.text("volume_rate") == "none" else int(settings.text("volume_rate")),
         bucket=settings.optional("bucket"),
         # The default is the model of the image; only one that was asked for has to be brought there.
         model=settings.text("model") if settings.chosen("model") else None,

@@ -6,46 +6,16 @@ life of a build.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from gputx.ami.recipe import Recipe
 from gputx.clock import Stop
 from gputx.errors import GputxError
 from gputx.events import EventStream
 from gputx.workflows.build_report import BuildReport
+from gputx.workflows.build_request import BuildPlace, BuildRequest
 from gputx.workflows.check_broker import need_checks
-from gputx.workflows.hosts.survey import LaunchOptions
 from gputx.workflows.image_build import ImageBuild
 from gputx.workflows.place import open_place
 from gputx.workflows.story import Story
 from gputx.workflows.where import run_id
-
-
-@dataclass(frozen=True)
-class BuildRequest:
-    """What is to be built.
-
-    Attributes:
-        force: build even where there is an image of the same inputs.
-        resume: go on with the builder that was kept last.
-        keep: seconds that a builder is left to be looked at if a step or a check fails; None ends it.
-    """
-
-    recipe: Recipe
-    force: bool = False
-    resume: bool = False
-    keep: float | None = None
-    dry_run: bool = False
-
-
-@dataclass(frozen=True)
-class BuildPlace:
-    """The account: ``on`` is "aws" or "sandbox"; and what may be launched there."""
-
-    on: str
-    region: str
-    profile: str | None
-    options: LaunchOptions
 
 
 def build(request: BuildRequest, where: BuildPlace, events: EventStream, stop: Stop) -> BuildReport:

@@ -10,7 +10,6 @@ import dataclasses
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
-from typing import TYPE_CHECKING
 
 from gputx.aws import base_images, image_making, image_shelf
 from gputx.clock import Stop
@@ -19,6 +18,7 @@ from gputx.lease.guard import Guard
 from gputx.models import CONTRACT, Image, Pool
 from gputx.units import duration
 from gputx.workflows.build_report import BuildReport, Checked
+from gputx.workflows.build_request import BuildRequest
 from gputx.workflows.build_steps import StepFailedError, Steps
 from gputx.workflows.check_broker import run_checks
 from gputx.workflows.hosts.allowance import allowance
@@ -31,9 +31,6 @@ from gputx.workflows.place import Place
 from gputx.workflows.resumed import Resumed
 from gputx.workflows.settling import settle_earlier
 from gputx.workflows.story import Story
-
-if TYPE_CHECKING:
-    from gputx.workflows.build_ami import BuildRequest
 
 _LIVES = 2
 """A builder, or a fresh instance, that is lost is replaced once, in another pool."""
