@@ -192,10 +192,11 @@ class Guard:
             self._once(self._delete_key)
             give_up = self._clock.monotonic() + self._patience.end
             self._end_known(self._once, [id_ for id_, instance in self._known.items() if instance is not None])
-            looked = self._look_for_lost_launches(give_up)
+            self._look_for_lost_launches(give_up)
             self._end_known(partial(self._insist, give_up), list(self._known))
             still_open = self._not_ended()
-            if still_open or self._unanswered or not looked:
+            # Every launch is known or unanswered: with neither left, an account that was not searched hides nothing.
+            if still_open or self._unanswered:
                 # The second fence, where it is free: a launch that lands late needs its group, too.
                 self._once(partial(self._custody.delete_groups, self.run_id))
                 raise self._unconfirmed(still_open)
@@ -277,12 +278,12 @@ class Guard:
         self._last_failure = "an image was asked for, and is not to be seen yet"
         return self._image_asked is None or self._clock.time() > self._image_asked + IMAGE_SEEN_SECONDS
 
-    def _look_for_lost_launches(self, give_up: float) -> bool:
+    def _look_for_lost_launches(self, give_up: float) -> None:
         """Learn what the account shows under our tag, waiting a little where a launch got no answer."""
         until = self._clock.monotonic() + self._patience.lost
         while True:
             if not self._insist(give_up, self._remember_visible):
-                return False
+                return
             if not self._unanswered or self._clock.monotonic() >= min(until, give_up):
                 break
             self._clock.sleep(1.0)
@@ -291,7 +292,6 @@ class Guard:
             for token in self._unanswered:
                 self._record.gone(Kind.INSTANCE, token)
             self._unanswered.clear()
-        return True
 
     @property
     def _overdue(self) -> bool:
