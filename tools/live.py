@@ -113,7 +113,7 @@ class Acceptance:
 
     def run(self) -> str:
         recording = self._options.recording
-        document = self._gputx("run", str(recording), *self._capped())
+        document = self._gputx("run", str(recording), "--output-dir", str(REPORT.parent / "live"), *self._capped())
         self._cost += document["run"]["cost"]["total"] or 0.0
         text = document["files"][0]["text"]
         reference = recording.with_name(f"{recording.stem}.reference.txt").read_text(encoding="utf-8")
