@@ -30,7 +30,7 @@ def open_source(path: Path) -> Iterator[Source]:
     """
     descriptor = _descriptor(path)
     try:
-        with _source(descriptor) as source:
+        with source_of(descriptor) as source:
             yield source
     finally:
         os.close(descriptor)
@@ -75,7 +75,12 @@ def _descriptor(path: Path) -> int:
 
 
 @contextmanager
-def _source(descriptor: int) -> Iterator[Source]:
+def source_of(descriptor: int) -> Iterator[Source]:
+    """Read an open, seekable descriptor as audio; it stays the caller's to close.
+
+    Raises:
+        AudioUnreadableError: it is no audio or video, or has no audio track.
+    """
     opened: Any = sndfile.open_descriptor(descriptor)
     if opened is None:
         # A quarter of a second of imports, for those who need it.

@@ -111,11 +111,16 @@ class CTranslate2Decoder:
     def select(self, encoded: Encoded, rows: Sequence[int]) -> Encoded:
         """See :meth:`Decoder.select`. From a GPU the windows travel to the CPU and back."""
         with _memory_errors():
-            chosen = np.ascontiguousarray(_on_cpu(encoded.features)[list(rows)])
-            view = ctranslate2.StorageView.from_array(chosen)
-            if self.device == "cuda":
-                view = view.to_device(ctranslate2.Device.cuda)
-            return Encoded(view)
+            return self._placed(np.ascontiguousarray(_on_cpu(encoded.features)[list(rows)]))
+
+    def join(self, encodings: Sequence[Encoded]) -> Encoded:
+        """See :meth:`Decoder.join`. From a GPU the windows travel to the CPU and back."""
+        with _memory_errors():
+            return self._placed(np.concatenate([_on_cpu(encoded.features) for encoded in encodings]))
+
+    def _placed(self, features: npt.NDArray[np.float32]) -> Encoded:
+        view = ctranslate2.StorageView.from_array(features)
+        return Encoded(view.to_device(ctranslate2.Device.cuda) if self.device == "cuda" else view)
 
     def decode(self, encoded: Encoded, requests: Sequence[Request]) -> list[Decoded]:
         """See :meth:`Decoder.decode`.
@@ -249,6 +254,7 @@ def load(
     compute_type: str | None = None,
     note: Callable[[str], None],
     cache_directory: Path | None = None,
+    at_once: int = 1,
 ) -> CTranslate2Decoder:
     """Load a checkpoint, converting it if nobody has yet.
 
@@ -258,6 +264,8 @@ def load(
         compute_type: one of :data:`COMPUTE_TYPES`; None for int8_float32 on a CPU and float16 on CUDA.
         note: told in one line when something is made or a fallback taken.
         cache_directory: where conversions are kept, instead of :func:`ctranslate2_conversion.cache_directory`.
+        at_once: threads that may encode, align and decode at temperature 0 with it at the same time. They share the
+            cores.
 
     Raises:
         ModelUnavailableError: the files are no Whisper model that CTranslate2 can run, or not in this type here.
@@ -269,7 +277,7 @@ def load(
     converted = conversion.ready(location, cache, note)
 
     def opened(kind: str, compute_type: str) -> CTranslate2Decoder:
-        model = _opened(converted, kind, compute_type)
+        model = _opened(converted, kind, compute_type, at_once)
         # A GPU's arithmetic in half precision makes the text depend on the batch anyway, and it lives by batches.
         open_text = _text_opener(location, cache, model.compute_type, note) if kind == "cpu" else None
         return CTranslate2Decoder(model, location, vocabulary, rules, open_text=open_text, note=note)
@@ -296,10 +304,14 @@ def _text_opener(
     return lambda: _opened(converted(), "cpu", compute_type)
 
 
-def _opened(converted: conversion.Conversion, device: str, compute_type: str) -> Any:
-    files = converted.files or None
+def _opened(converted: conversion.Conversion, device: str, compute_type: str, at_once: int = 1) -> Any:
     return ctranslate2.models.Whisper(
-        str(converted.path), device=device, compute_type=compute_type, intra_threads=_threads(), files=files
+        str(converted.path),
+        device=device,
+        compute_type=compute_type,
+        inter_threads=at_once,
+        intra_threads=max(1, _threads() // at_once),
+        files=converted.files or None,
     )
 
 

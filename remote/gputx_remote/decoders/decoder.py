@@ -60,7 +60,11 @@ class Decoder(Protocol):
 
     name: str
     """transformers, torch or ctranslate2."""
-    vocabulary: Vocabulary
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The tokens of its model."""
+        ...
 
     @property
     def device(self) -> str:
@@ -86,6 +90,15 @@ class Decoder(Protocol):
 
     def select(self, encoded: Any, rows: Sequence[int]) -> Any:
         """The encoding of some of its windows, in this order."""
+        ...
+
+    def join(self, encodings: Sequence[Any]) -> Any:
+        """One encoding of the windows of several, in this order: what the server decodes together was not always
+        encoded together.
+
+        Raises:
+            OutOfMemoryError: too many at once.
+        """
         ...
 
     def decode(self, encoded: Any, requests: Sequence[Request]) -> list[Decoded]:

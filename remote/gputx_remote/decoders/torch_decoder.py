@@ -24,7 +24,7 @@ from gputx_remote.decoders.torch_graphs import GraphStepping, cuda_capture
 from gputx_remote.decoders.torch_linear import Arithmetic, int8_works
 from gputx_remote.decoders.torch_search import EagerStepping, Search, Stepping
 from gputx_remote.decoders.torch_text_decoder import Cache, Place, TextDecoder, columns_of
-from gputx_remote.errors import EngineError, ModelUnavailableError
+from gputx_remote.errors import EngineError, ModelUnavailableError, one_line
 from gputx_remote.rules import TokenRules
 from gputx_remote.spectrogram import log_mel
 from gputx_remote.vocabulary import Vocabulary
@@ -95,6 +95,11 @@ class TorchDecoder:
     def select(self, encoded: Encoded, rows: Sequence[int]) -> Encoded:
         """See :meth:`gputx_remote.decoders.decoder.Decoder.select`."""
         return Encoded(encoded.states[list(rows)])
+
+    def join(self, encodings: Sequence[Encoded]) -> Encoded:
+        """See :meth:`gputx_remote.decoders.decoder.Decoder.join`."""
+        with self._work():
+            return Encoded(torch.cat([encoded.states for encoded in encodings]))
 
     def decode(self, encoded: Encoded, requests: Sequence[Request]) -> list[Decoded]:
         """See :meth:`gputx_remote.decoders.decoder.Decoder.decode`.
@@ -192,7 +197,7 @@ class TorchDecoder:
             if "not enough memory" in str(error) or "can't allocate memory" in str(error):
                 self._free()
                 raise OutOfMemoryError("not enough memory") from error
-            raise EngineError(f"torch could not decode this audio: {str(error).splitlines()[0]}") from error
+            raise EngineError(f"torch could not decode this audio: {one_line(error)}") from error
 
     def _free(self) -> None:
         self._search = self._batch = None

@@ -26,7 +26,7 @@ from gputx_remote.decoders.decoder import Decoded, OutOfMemoryError, Request
 from gputx_remote.decoders.room import windows_that_fit
 from gputx_remote.decoders.transformers_model import Checkpoint
 from gputx_remote.decoders.transformers_model import load as load_checkpoint
-from gputx_remote.errors import EngineError
+from gputx_remote.errors import EngineError, one_line
 from gputx_remote.rules import TokenRules
 from gputx_remote.vocabulary import Vocabulary
 from gputx_remote.weights import ModelLocation
@@ -79,6 +79,11 @@ class TransformersDecoder:
     def select(self, encoded: Encoding, rows: Sequence[int]) -> Encoding:
         """See :meth:`gputx_remote.decoders.decoder.Decoder.select`."""
         return Encoding(encoded.states[list(rows)])
+
+    def join(self, encodings: Sequence[Encoding]) -> Encoding:
+        """See :meth:`gputx_remote.decoders.decoder.Decoder.join`."""
+        with _work():
+            return Encoding(torch.cat([encoded.states for encoded in encodings]))
 
     def decode(self, encoded: Encoding, requests: Sequence[Request]) -> list[Decoded]:
         """See :meth:`gputx_remote.decoders.decoder.Decoder.decode`."""
@@ -261,7 +266,7 @@ def _work() -> Iterator[None]:
         # torch has no class of its own for a CPU's.
         if "not enough memory" in str(error) or "can't allocate memory" in str(error):
             raise OutOfMemoryError from None
-        raise EngineError(f"transformers could not decode this audio: {error}") from error
+        raise EngineError(f"transformers could not decode this audio: {one_line(error)}") from error
 
 
 @contextmanager

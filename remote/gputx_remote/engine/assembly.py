@@ -59,13 +59,18 @@ class Draft:
 class Assembly:
     """The windows of one recording, one after the other."""
 
-    def __init__(self, vocabulary: Vocabulary, repeats: int) -> None:
-        """``repeats``: how many times running make a phrase a loop."""
+    def __init__(self, vocabulary: Vocabulary, repeats: int, *, floor_ms: int = 0) -> None:
+        """
+        Args:
+            vocabulary: of the model.
+            repeats: how many times running make a phrase a loop.
+            floor_ms: where the first segment begins at the earliest.
+        """
         self.language = ""
         """Of the text, known once the first window has been heard."""
         self._vocabulary = vocabulary
         self._repeats = repeats
-        self._floor = 0
+        self._floor = floor_ms
         self._last: Draft | None = None
         self._cut_at: int | None = None
         """The sample at which the window before ended in the middle of speech; None where it ended in a pause."""

@@ -18,7 +18,7 @@ from transformers.pipelines.automatic_speech_recognition import AutomaticSpeechR
 
 from gputx_remote.decoders.transformers_model import Checkpoint
 from gputx_remote.engine.transcriber import Progress, TranscribeOptions, TranscriptionInfo
-from gputx_remote.errors import EngineError
+from gputx_remote.errors import EngineError, one_line
 from gputx_remote.transcript import Segment, orderly
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ class ReferenceTranscriber:
         except torch.OutOfMemoryError:
             return None
         except (RuntimeError, ValueError, IndexError) as error:
-            raise EngineError(f"the model could not decode this audio: {error}") from error
+            raise EngineError(f"the model could not decode this audio: {one_line(error)}") from error
 
     def _run(self, batch: list[Window], parameters: dict[str, Any]) -> list[Window]:
         model = self._pipeline.model

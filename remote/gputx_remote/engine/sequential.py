@@ -14,7 +14,7 @@ import torch
 from gputx_remote.decoders.transformers_model import Checkpoint
 from gputx_remote.engine.reference import heard_language, multilingual
 from gputx_remote.engine.transcriber import Progress, TranscribeOptions, TranscriptionInfo
-from gputx_remote.errors import EngineError
+from gputx_remote.errors import EngineError, one_line
 from gputx_remote.transcript import Segment, orderly
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class SequentialTranscriber:
                 self._checkpoint.retreat()
                 outcome = self._attempt(samples, options, info, heard)
         except (RuntimeError, ValueError, IndexError) as error:
-            raise EngineError(f"the model could not decode this audio: {error}") from error
+            raise EngineError(f"the model could not decode this audio: {one_line(error)}") from error
         if outcome is None:
             raise EngineError("not enough memory to decode this recording")
         return outcome

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ import numpy as np
 
 from gputx_remote.engine.assembly import Assembly, Draft, timed
 from gputx_remote.engine.hearing import Cut, hear, language_of
-from gputx_remote.engine.memory import Room
+from gputx_remote.engine.memory import Place, Room
 from gputx_remote.engine.prefetch import ahead
 from gputx_remote.engine.transcriber import Progress, TranscribeOptions, TranscriptionInfo
 from gputx_remote.speech.cut import windows
@@ -46,8 +47,19 @@ class WindowedTranscriber:
             retreat: loads the same model for the CPU, for when GPU memory is too small for one window.
             note: told in one line of each fallback.
         """
-        self._room = Room(decoder, batch_size, retreat, note)
+        self._room: Place = Room(decoder, batch_size, retreat, note)
         self._note = note
+
+    @property
+    def room(self) -> Place:
+        """The decoder, and how many windows it has been found to take."""
+        return self._room
+
+    def within(self, room: Place) -> WindowedTranscriber:
+        """The same engine in another place: the server gives each job one, and all of them share this one's model."""
+        other = copy.copy(self)
+        other._room = room
+        return other
 
     @property
     def device(self) -> str:
@@ -58,24 +70,38 @@ class WindowedTranscriber:
         return self._room.decoder.compute_type
 
     def transcribe(
-        self, recording: Recording, options: TranscribeOptions, *, progress: Progress | None = None
+        self, recording: Recording, options: TranscribeOptions, *, progress: Progress | None = None, after: float = 0.0
     ) -> tuple[Iterator[Segment], TranscriptionInfo]:
-        """See :meth:`gputx_remote.engine.transcriber.Transcriber.transcribe`."""
+        """See :meth:`gputx_remote.engine.transcriber.Transcriber.transcribe`.
+
+        Args:
+            recording: see there.
+            options: see there.
+            progress: see there.
+            after: seconds that ``progress`` once told are done: what lies before is listened to, so that the windows
+                are the same ones, but not decoded again.
+        """
         info = TranscriptionInfo(options.language or "", recording.duration_ms)
-        return self._segments(recording, options, info, progress), info
+        return self._segments(recording, options, info, progress, round(after * SAMPLE_RATE)), info
 
     def _segments(
-        self, recording: Recording, options: TranscribeOptions, info: TranscriptionInfo, progress: Progress | None
+        self,
+        recording: Recording,
+        options: TranscribeOptions,
+        info: TranscriptionInfo,
+        progress: Progress | None,
+        after: int,
     ) -> Iterator[Segment]:
         vocabulary = self._room.decoder.vocabulary
-        assembly = Assembly(vocabulary, options.thresholds.repeats)
+        assembly = Assembly(vocabulary, options.thresholds.repeats, floor_ms=after * 1000 // SAMPLE_RATE)
         total = recording.duration_ms / 1000
         said: list[int] = []
-        decoded_samples = 0
+        earlier, decoded_samples = _Earlier(after), 0
         length = _Length()
         cuts = windows(length.counted(recording.blocks()), options.speech or SpeechOptions(), note=self._note)
         first = 1 if info.language else WINDOWS_FOR_LANGUAGE
-        for batch in self._batches(ahead(cuts, 2 * self._room.size), first, alone=options.condition_on_previous_text):
+        left = ahead(earlier.left_of(cuts), 2 * self._room.size)
+        for batch in self._batches(left, first, alone=options.condition_on_previous_text):
             parts = self._room.work(batch, partial(hear, options=options, info=info, said=said))
             for (whole, _), heard in zip(batch, parts, strict=True):
                 assembly.language = written = "en" if options.task == "translate" else info.language
@@ -96,7 +122,7 @@ class WindowedTranscriber:
         if not info.language:
             info.language = self._room.work([np.zeros(SAMPLE_RATE, np.float32)], _language)[0]
         info.duration_ms = length.milliseconds
-        info.silence_ms = max(0, info.duration_ms - round(decoded_samples * 1000 / SAMPLE_RATE))
+        info.silence_ms = max(0, info.duration_ms - round((earlier.samples + decoded_samples) * 1000 / SAMPLE_RATE))
         if progress is not None:
             progress(total, total)
 
@@ -134,6 +160,23 @@ class _Length:
         for block in blocks:
             self._samples += len(block)
             yield block
+
+
+class _Earlier:
+    """Windows that end up to sample ``after``: somebody has their text already."""
+
+    def __init__(self, after: int) -> None:
+        self._after = after
+        self.samples = 0
+        """In them."""
+
+    def left_of(self, cuts: Iterator[Cut]) -> Iterator[Cut]:
+        """The windows without them."""
+        for window, samples in cuts:
+            if window.stop > self._after:
+                yield window, samples
+            else:
+                self.samples += len(samples)
 
 
 def _remember(said: list[int], drafts: Sequence[Draft], attempt: Attempt) -> None:
