@@ -1,4 +1,4 @@
-"""``python payload.pyz worker|serve|attach|engines``: see docs/contracts.md."""
+"""``python payload.pyz worker|serve|attach|engines|api``: see docs/contracts.md."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 from gputx_remote import ending
 from gputx_remote.engine.choice import ALGORITHMS, COMPUTE_TYPES, DECODERS, Choice
+from gputx_remote.server import arguments as api
 
 
 def parser() -> argparse.ArgumentParser:
@@ -30,6 +31,7 @@ def parser() -> argparse.ArgumentParser:
     commands.add_parser("worker", parents=[model], help="commands on stdin, events on stdout")
     commands.add_parser("serve", parents=[model, served], help="the same behind a socket")
     commands.add_parser("attach", parents=[model, served], help="talk to a served worker, or be one")
+    api.add(commands.add_parser("api", parents=[model], help="an HTTP server: docs/server.md"))
     engines = commands.add_parser("engines", help="what can run here, as one event")
     engines.add_argument("--model", type=Path, help="the directory of a model; the default may depend on its size")
     return whole
@@ -64,6 +66,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from gputx_remote import attach  # noqa: PLC0415
 
             return attach.run(model, options.socket)
+        case "api":
+            try:
+                from gputx_remote.server import run  # noqa: PLC0415
+            except ModuleNotFoundError as error:
+                missing = f"the server needs {error.name}, which is not installed here"
+                print(f"error: {missing}: pip install 'gputx[server]'", file=sys.stderr)
+                return 3
+            return run.run(model, options)
         case _:
             return worker.run(model, sys.stdin.buffer, worker.stdout_events())
 

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 
+def one_line(error: BaseException) -> str:
+    """The first line of what an exception says, or its class where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 class AudioUnreadableError(Exception):
     """One input can't be turned into 16 kHz mono audio. The message says why, in one line."""
 
