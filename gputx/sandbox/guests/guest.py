@@ -258,6 +258,7 @@ class Guest:
             root=str(self._isolation.root(disk)),
             tools=str(self._isolation.tools()),
             own_network=self._isolation.own_network,
+            account="http://{}:{}".format(*self._way_out) if self._way_out else "",
         )
 
     def _send(self, message: dict[str, object]) -> None:

@@ -30,6 +30,7 @@ from gputx.sandbox.plane.published import PublishedImages
 from gputx.sandbox.plane.quota_requests import QuotaRequests
 from gputx.sandbox.plane.scheduler import Scheduler
 from gputx.sandbox.plane.schedules import Schedules
+from gputx.sandbox.plane.sessions import Sessions
 from gputx.sandbox.plane.spot import SpotRequests
 from gputx.sandbox.plane.supply import Supply
 from gputx.sandbox.plane.tagging import TagActions
@@ -84,12 +85,14 @@ class EmulatedAccount:
         self.guests = GuestHost(state.path, clock_file=state.clock)
         self._passing = Passing(self.clock, self.timers, self.guests, self._turn)
         self.spot = SpotRequests()
+        self.sessions = Sessions(self.timers)
         self.machines = Machines(
             timers=self.timers,
             rules=self.rules,
             guests=self.guests,
             ssh_port=ssh_port,
             lock=self.lock,
+            sessions=self.sessions,
         )
         self._supply = Supply(self.rules, self.machines)
         self._launches = Launches(self.clock, self.rules, self.machines, self.spot, self._supply)

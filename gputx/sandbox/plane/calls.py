@@ -76,6 +76,7 @@ class Call:
             document for JSON, the query string for S3.
         form: it is a form with an action in it: the query protocol, or EC2's.
         expected_owner: of S3: the account that the client expects the bucket to be of; empty where it does not say.
+        token: of temporary credentials; empty where they are none.
     """
 
     service: str
@@ -88,6 +89,7 @@ class Call:
     form: bool = False
     path: str = ""
     expected_owner: str = ""
+    token: str = ""
 
     @property
     def facets(self) -> dict[str, str]:
@@ -136,6 +138,7 @@ def read_call(environ: dict[str, Any]) -> Call:
             service = "sts"  # the one that has forms which nobody need sign
     call = Call(service, "", region, access_key, query, body, presigned)
     call.path = environ["PATH_INFO"]
+    call.token = environ.get("HTTP_X_AMZ_SECURITY_TOKEN") or query.get("X-Amz-Security-Token") or ""
     call.expected_owner = environ.get("HTTP_X_AMZ_EXPECTED_BUCKET_OWNER", "")
     if target := environ.get("HTTP_X_AMZ_TARGET"):
         call.action = target.rpartition(".")[2]

@@ -296,6 +296,27 @@ def install_iam(actions: Mapping[str, Callable[[Callable[[str], Any]], Mapping[s
         setattr(IamResponse, name, method_for(action))
 
 
+def profile_of(backend: Any, instance_id: str) -> Any:
+    """moto's instance profile that an instance was launched with; None without one."""
+    association = backend.iam_instance_profile_associations.get(instance_id)
+    return association.iam_instance_profile if association else None
+
+
+def assume(role_arn: str, session_name: str, seconds: float) -> Any:
+    """A role's session of moto's, of which its STS then knows who it is."""
+    from moto.sts.models import sts_backends  # noqa: PLC0415 - only who launches with a profile pays for the import
+
+    account = sts_backends[ACCOUNT_ID]["aws"]
+    return account.assume_role(
+        region_name="aws-global",
+        role_session_name=session_name,
+        role_arn=role_arn,
+        policy="",
+        duration=int(seconds),
+        external_id="",
+    )
+
+
 def role_names() -> set[str]:
     """The names of all roles."""
     return {role.name for role in iam().roles.values()}

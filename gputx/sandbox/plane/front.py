@@ -17,6 +17,7 @@ from gputx.sandbox.plane.calllog import LoggedCall
 from gputx.sandbox.plane.calls import Call, presigned_window, read_call
 from gputx.sandbox.plane.control import PREFIX, Control
 from gputx.sandbox.plane.needlog import NeedLog
+from gputx.sandbox.plane.sessions import Session, needs_of
 from gputx.sandbox.plane.signals import Striker
 from gputx.sandbox.plane.wire import AwsError, NotEmulated, render_error
 from gputx.sandbox.rules import Fault, Signal
@@ -101,12 +102,15 @@ class FrontDoor:
         finally:
             self._striker.strike(signal, entry)
 
-    def _authenticate(self, call: Call) -> None:
+    def _authenticate(self, call: Call) -> Session | None:
+        """Who calls: a session of a role, or None for the account's owner. Raises AwsError."""
         if call.access_key is None:
             if call.service == "s3":
                 raise AwsError("AccessDenied", "Access Denied", 403)  # no bucket of the account is public
             raise AwsError("MissingAuthenticationToken", "Request is missing Authentication Token", 403)
-        if not hmac.compare_digest(call.access_key.encode(), self._access_key.encode()):
+        with self._account.lock:
+            session = self._account.sessions.of(call)
+        if session is None and not hmac.compare_digest(call.access_key.encode(), self._access_key.encode()):
             code = {"ec2": "AuthFailure", "s3": "InvalidAccessKeyId"}.get(call.service, "InvalidClientTokenId")
             raise AwsError(
                 code,
@@ -121,6 +125,7 @@ class FrontDoor:
             signed_at, seconds = window
             if self._account.clock.time() > self._account.on_the_clock(signed_at) + seconds:
                 raise AwsError("AccessDenied", "Request has expired", 403)
+        return session
 
     def _answer(self, call: Call, entry: LoggedCall, environ: dict[str, Any]) -> tuple[Answer, Signal | None]:
         """The answer to a call, under all the rules that fit it, and the signal that is to follow it.
@@ -130,13 +135,14 @@ class FrontDoor:
         """
         fault = signal = answer = None
         try:
-            self._authenticate(call)
+            session = self._authenticate(call)
             with self._account.lock:
-                self._needs.note(call, environ)
+                self._allow(call, session, environ)
             facets = self._account.facets(call)
             fault = self._account.rules.fault(call.service, call.action, facets)
-            # What a guest fetches by a presigned address is no call of the client's.
-            signal = None if call.presigned else self._account.rules.signal(call.service, call.action, facets)
+            # What a guest fetches by a presigned address, or asks for with its role, is no call of the client's.
+            of_guests = call.presigned or session is not None
+            signal = None if of_guests else self._account.rules.signal(call.service, call.action, facets)
             self._hold(fault, signal)
             if signal and signal.at == "before":
                 self._striker.strike(signal, entry)
@@ -153,6 +159,19 @@ class FrontDoor:
         if answer is None or unanswered:
             raise Dropped("before" if answer is None else "after")
         return answer, signal if signal and signal.at == "response" else None
+
+    def _allow(self, call: Call, session: Session | None, environ: dict[str, Any]) -> None:
+        """Put down what a call needs. Only of a role's it is judged: the owner of a sandbox may do everything.
+
+        Raises:
+            AwsError: the role may not do this.
+        """
+        if session is None:
+            self._needs.note(call, environ)
+            return
+        needs = needs_of(call)
+        session.judge(needs, call.service)
+        self._needs.note_role(session, needs)
 
     def _hold(self, *rules: Fault | Signal | None) -> None:
         """Wait as long as the rules say."""

@@ -14,6 +14,7 @@ from typing import Any
 from gputx.sandbox.guests import GuestHost, GuestSpec
 from gputx.sandbox.plane import emulator
 from gputx.sandbox.plane.machine import INTERRUPTED, POWERED_OFF, USER, Machine
+from gputx.sandbox.plane.sessions import Sessions
 from gputx.sandbox.plane.wire import AwsError
 from gputx.sandbox.rulebook import RuleBook
 from gputx.sandbox.rules import Interruption
@@ -38,12 +39,14 @@ class Machines:
         guests: GuestHost,
         ssh_port: int,
         lock: threading.RLock,
+        sessions: Sessions,
     ) -> None:
         self._timers = timers
         self._rules = rules
         self._guests = guests
         self._ssh_port = ssh_port
         self._lock = lock
+        self._sessions = sessions
         self._machines: dict[str, Machine] = {}
         self.disks: dict[str, Path] = {}
         self._watchers: list[Callable[[Machine], None]] = []
@@ -193,7 +196,7 @@ class Machines:
             port=self._ssh_port,
             authorized_keys=(machine.public_key,) if machine.public_key else (),
             user_data=machine.user_data,
-            metadata=machine.metadata(),
+            metadata=machine.metadata() | self._sessions.metadata(machine),
         )
 
         def on_power(kind: str) -> None:

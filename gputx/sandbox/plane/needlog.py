@@ -1,8 +1,8 @@
 """What gputx needed of IAM, written down while it is used: the policies of ``iam/`` are held against it.
 
 Off unless ``GPUTX_SANDBOX_NEEDS`` names a file. Each line is a JSON object: the ``command`` that called (empty where it
-did not say), and the need's ``action``, ``resource`` and ``context``. A kind of need is written once by each sandbox;
-several may write to one file.
+did not say), or the ``role`` of the instance that did, and the need's ``action``, ``resource`` and ``context``. A kind
+of need is written once by each sandbox; several may write to one file.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ import json
 import os
 import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from gputx.sandbox.plane import need_ec2, need_others
 from gputx.sandbox.plane.calls import Call
+from gputx.sandbox.plane.need import Need
+from gputx.sandbox.plane.sessions import Session, needs_of
 
 VARIABLE = "GPUTX_SANDBOX_NEEDS"
 
@@ -53,10 +54,19 @@ class NeedLog:
             command = self._put_by.get(call.path, "")
         elif call.action == "PutObject":
             self._put_by[call.path] = command
-        for need in need_ec2.needs(call) if call.service == "ec2" else need_others.needs(call):
+        for need in needs_of(call):
             seen = json.dumps(need.as_dict(), sort_keys=True)
             kind = f"{command} {need.action} {_PARTICULAR.sub('#', seen)}"
             self._write(kind, json.dumps({"command": command, **need.as_dict()}, sort_keys=True))
+
+    def note_role(self, session: Session, needs: Iterable[Need]) -> None:
+        """Write down what an instance's role was needed for; what it was refused has not been done."""
+        for need in needs if self._file is not None else ():
+            told = {"role": session.role, **need.as_dict()}
+            told["context"] |= {"aws:userid": session.user_id}
+            # Names of jobs look like nothing in particular; which part of a bucket it is says enough.
+            kind = f"{session.role} {need.action} {'/'.join(need.resource.split('/')[:2])}"
+            self._write(kind, json.dumps(told, sort_keys=True))
 
     def _write(self, kind: str, line: str) -> None:
         with self._lock:

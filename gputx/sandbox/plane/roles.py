@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gputx.sandbox.plane import emulator
+from gputx.sandbox.plane.need import Need
 from gputx.sandbox.plane.policy import allowing, several
 
 
@@ -33,6 +34,25 @@ def allows(role_arn: str, action: str, resource_arn: str, tags: Mapping[str, str
     context = {f"{prefix}:resourcetag/{key.lower()}": value for key, value in tags.items() for prefix in ("aws", "ec2")}
     entries = [entry for document in emulator.policies_of(role) for entry in _statements(document)]
     return bool(allowing(entries, action, resource_arn, context))
+
+
+def session_allows(role_arn: str, need: Need, *, user_id: str) -> bool:
+    """Whether a role may do what IAM is asked about.
+
+    Args:
+        user_id: ``aws:userid`` of whoever has assumed it, which its policies may name as a variable.
+    """
+    role = emulator.role(role_arn)
+    if role is None:
+        return False
+    variables = {"${aws:userid}": user_id, "${aws:PrincipalAccount}": emulator.ACCOUNT_ID}
+    entries = []
+    for document in emulator.policies_of(role):
+        filled = document
+        for variable, value in variables.items():
+            filled = filled.replace(variable, value)
+        entries += _statements(filled)
+    return bool(allowing(entries, need.action, need.resource, {**need.context, "aws:userid": user_id}))
 
 
 def _statements(document: str) -> list[dict[str, Any]]:

@@ -101,7 +101,8 @@ def test_a_guest_sees_its_interruption_coming(lab: Lab) -> None:
         " headers={'X-aws-ec2-metadata-token': t})).read().decode())\""
     )
     assert lab.ssh(instance_id, ask.replace("{path}", "instance-id")).stdout.strip() == instance_id
-    assert "404" in lab.ssh(instance_id, ask.replace("{path}", "spot/instance-action")).stderr
+    for nothing in ("spot/instance-action", "iam/info", "iam/security-credentials/"):
+        assert "404" in lab.ssh(instance_id, ask.replace("{path}", nothing)).stderr
     lab.account.add_rule(f"interrupt instance={instance_id} after=10s")
     lab.account.advance(11)
     notice = wait_for(lambda: lab.ssh(instance_id, ask.replace("{path}", "spot/instance-action")).stdout)

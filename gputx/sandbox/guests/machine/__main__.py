@@ -56,7 +56,7 @@ class Machine:
         endpoint = await self._metadata.listen(config.address)
         if config.own_network:
             await self._metadata.listen(LINK_LOCAL, 80)
-        self._system = System(Path(config.root), Path(config.tools), config.instance_id, endpoint)
+        self._system = System(Path(config.root), Path(config.tools), config.instance_id, endpoint, config.account)
         self._system.lay_out(config.address)
         # asyncssh looks for a home, which outside a namespace the user database need not know.
         os.environ["HOME"] = str(self._system.home)

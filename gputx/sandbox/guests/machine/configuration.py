@@ -14,7 +14,7 @@ class Configuration:
 
     ``listener`` is the descriptor of the socket bound for sshd; ``user_data`` is base64; ``offset`` the
     seconds by which the sandbox's clock is ahead; ``root`` and ``tools`` are paths as the guest sees them;
-    ``own_network`` says that no other host is on its network.
+    ``own_network`` says that no other host is on its network; ``account`` is the URL that stands in for AWS, if any.
     """
 
     instance_id: str
@@ -27,6 +27,7 @@ class Configuration:
     root: str
     tools: str
     own_network: bool
+    account: str = ""
 
     @classmethod
     def parse(cls, line: bytes) -> Configuration:

@@ -21,12 +21,14 @@ class System:
         tools: the directory with the stand-ins for ``shutdown`` and the like in ``bin``.
         instance_id: EC2's name of the instance.
         metadata_endpoint: URL of the IMDS stand-in.
+        account: URL of what stands in for AWS's services; empty for nothing.
     """
 
     root: Path
     tools: Path
     instance_id: str
     metadata_endpoint: str
+    account: str = ""
 
     @property
     def private_root(self) -> bool:
@@ -60,9 +62,11 @@ class System:
             "USER": user,
             "LOGNAME": user,
             "SHELL": self.shell,
-            # The SDKs' own variable: the real service's link-local address is not to be had on loopback.
+            # The SDKs' own variables: the real service's link-local address is not to be had on loopback.
             "AWS_EC2_METADATA_SERVICE_ENDPOINT": self.metadata_endpoint,
         }
+        if self.account:
+            environment["AWS_ENDPOINT_URL"] = self.account
         if not self.private_root:
             environment |= {
                 "TRANSCRIBE_ROOT": str(self.path("/opt/transcribe")),
