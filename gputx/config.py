@@ -25,6 +25,9 @@ SHORTEST_SECONDS, LONGEST_SECONDS = 60.0, 24 * 3600.0
 SHORTEST_GRACE_SECONDS = 120.0
 """Of ``grace``: a client that is alive has to be heard several times in it, over a line that may be slow."""
 
+_NO_SETTINGS = ("GPUTX_STATE_DIR", "GPUTX_SANDBOX_DIR", "GPUTX_TOKEN")
+"""Variables of gputx's that no file may set, and that `gputx config show` does not show."""
+
 _NUMBER = re.compile(r"\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?\s*", re.ASCII | re.IGNORECASE)
 
 
@@ -156,9 +159,7 @@ def _flag(name: str) -> str:
 def _refuse_mistyped(environ: Mapping[str, str]) -> None:
     """A variable that is almost one of ours was meant to be it; one that is not may be anybody's."""
     known = [setting.variable for setting in SETTINGS]
-    others = [
-        n for n in environ if n.startswith("GPUTX_") and n not in (*known, "GPUTX_STATE_DIR", "GPUTX_SANDBOX_DIR")
-    ]
+    others = [n for n in environ if n.startswith("GPUTX_") and n not in (*known, *_NO_SETTINGS)]
     for name in others:
         if close := difflib.get_close_matches(name, known, n=1, cutoff=0.8):
             raise ConfigurationError(f"{name} is set, which gputx does not know", hint=f"did you mean {close[0]}?")
@@ -188,6 +189,10 @@ def _check(setting: Setting, value: Any, where: str, failure: type[InputError | 
     if not isinstance(value, str | int | float | Path) or isinstance(value, bool):
         raise failure(f"{where} has to be a word, not {value!r}", hint=setting.help)
     text = str(value)
+    if setting.kind == "place" and text != "auto" and not text.startswith(("http://", "https://")):
+        places = (*setting.choices, "auto")
+        if text not in places:
+            raise failure(f"{where} can't be {text!r}", hint=f"one of: {', '.join(places)}; or https://… of servers")
     if setting.kind == "choice" and text not in setting.choices:
         raise failure(f"{where} can't be {text!r}", hint=f"one of: {', '.join(setting.choices)}")
     if setting.kind == "duration":
@@ -222,6 +227,10 @@ def _check_duration(setting: Setting, text: str, where: str, failure: type[Input
         seconds = parse_duration(text)
     except InputError as error:
         raise failure(f"{where}: {error.message}", hint=error.hint) from None
+    if not SHORTEST_SECONDS <= seconds <= 7 * LONGEST_SECONDS and setting.name == "max_lifetime":
+        raise failure(f"{where} can't be {text}", hint="from 1m to 7d: a server that outlives it ends itself")
+    if seconds < SHORTEST_SECONDS and setting.name == "idle_timeout":
+        raise failure(f"{where} can't be {text}", hint="1m at least")
     if not SHORTEST_SECONDS <= seconds <= LONGEST_SECONDS and setting.name == "ttl":
         raise failure(f"{where} can't be {text}", hint="from 1m to 24h: an instance that outlives it ends itself")
     if seconds < SHORTEST_GRACE_SECONDS and setting.name == "grace":

@@ -24,7 +24,7 @@ DEFAULTS: Mapping[str, str] = {"Region": "*", "InstanceRole": INSTANCE_ROLE, "Sc
 
 ROLES = ("instance", "scheduler")
 PEOPLE: Mapping[str, tuple[str, ...]] = {
-    "user": ("run", "bench", "ps", "reap"),
+    "user": ("run", "api", "bench", "ps", "reap"),
     "baker": ("build-ami", "ami"),
     "owner": ("setup", "teardown", "doctor"),
 }

@@ -79,12 +79,21 @@ class Instance:
     public_address: str | None = None
     vpc_id: str | None = None
     token: str | None = None
+    profile: str | None = None
+    """The name of its instance profile."""
     tags: dict[str, str] = field(default_factory=dict)
+    reason: str = ""
+    """EC2's code for why it is in its state, such as Client.UserInitiatedShutdown; empty where it gives none."""
 
     @property
     def live(self) -> bool:
         """Whether it can still cost money: everything but an end that was seen."""
         return self.state not in {"shutting-down", "terminated"}
+
+    @property
+    def taken(self) -> bool:
+        """Whether AWS has ended it (Server.SpotInstanceTermination and the like), and nobody who meant to."""
+        return not self.live and self.reason.startswith("Server.")
 
 
 class Kind(StrEnum):

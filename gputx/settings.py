@@ -11,7 +11,9 @@ from gputx_remote.engine.transcriber import TEMPERATURES, Thresholds
 from gputx_remote.speech.plan import DETECTORS, SpeechOptions
 from gputx_remote.writers import FORMATS
 
-Kind = Literal["text", "list", "cidrs", "duration", "choice", "path", "money", "integer", "number", "numbers", "flag"]
+Kind = Literal[
+    "text", "list", "cidrs", "duration", "choice", "path", "money", "integer", "number", "numbers", "flag", "place"
+]
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,12 @@ def _left(section: str, name: str, kind: Kind, text: str, default: object) -> Se
 _FALLBACK = ", ".join(f"{value:g}" for value in TEMPERATURES)
 
 SETTINGS: tuple[Setting, ...] = (
-    Setting("on", "choice", "aws", "where a job runs", ("aws", "sandbox", "local")),
+    Setting(
+        "on", "place", "aws", "where a job runs; for run also auto or https://… of servers", ("aws", "sandbox", "local")
+    ),
+    Setting(
+        "auto", "list", ("api", "aws", "local"), "what --on auto tries: api (a server that is up), aws, sandbox, local"
+    ),
     Setting("region", "text", "eu-north-1", "AWS region"),
     Setting("profile", "text", None, "AWS profile from your AWS config"),
     Setting("language", "text", "sv", "spoken language: a code, its English name, or auto"),
@@ -74,6 +81,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("volume_rate", "choice", "none", "MiB/s at which AWS fills the disk, at a price", VOLUME_RATES),
     Setting("bucket", "text", None, "S3 bucket for results (transcription-<account id>); none: no S3"),
     Setting("instance_role", "text", "transcription-ec2-role", "role and instance profile that setup makes"),
+    Setting("idle_timeout", "duration", "30m", "a server powers itself off when it has not been used for so long"),
+    Setting("max_lifetime", "duration", "12h", "a server powers itself off after this, whatever happens"),
     Setting("image", "text", None, "AMI to use (the newest gputx image of the account)"),
     Setting("subnet", "text", None, "subnet to launch in (the default VPC's)"),
     Setting("allow_cidr", "cidrs", (), "address ranges that may reach SSH (your own public address)"),

@@ -180,6 +180,10 @@ class AwsError(GputxError):
         """No answer came: the call may have taken effect."""
         self.renewable = meaning is Meaning.CREDENTIALS
         self.exit_code = _exit_code(meaning)
+        self.denied = meaning is Meaning.DENIED or code.startswith("Unauthorized")
+        """A permission is missing. EC2 has a code of its own for it, which ends an attempt as any other."""
+        self.profile_unknown = code == "InvalidParameterValue" and "iamInstanceProfile" in message
+        """EC2 does not know the instance profile it was given. It learns of a new one some seconds after IAM has it."""
 
 
 def meaning_of(code: str, http_status: int | None) -> Meaning:

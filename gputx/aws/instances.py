@@ -26,7 +26,9 @@ def from_description(description: dict[str, Any]) -> Instance:
         public_address=description.get("PublicIpAddress"),
         vpc_id=description.get("VpcId"),
         token=description.get("ClientToken") or None,
+        profile=description.get("IamInstanceProfile", {}).get("Arn", "").rpartition("/")[2] or None,
         tags=tags.read(description.get("Tags")),
+        reason=description.get("StateReason", {}).get("Code", ""),
     )
 
 

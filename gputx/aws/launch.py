@@ -35,6 +35,8 @@ class LaunchPlan:
     group_id: str
     subnets: dict[str, str]
     user_data: str
+    profile: str | None = None
+    """The name of an instance profile, whose role the instance has then; None: it has no credentials at all."""
     disk_gb: int = 0
     """The least size of the disk; never below 30 GB, or below its image."""
     volume_rate: int | None = None
@@ -89,6 +91,8 @@ def run_instances_request(plan: LaunchPlan, pool: Pool, token: str) -> dict[str,
         ],
         "TagSpecifications": [tags.specification(kind, labels) for kind in ("instance", "volume", "network-interface")],
     }
+    if plan.profile is not None:
+        request["IamInstanceProfile"] = {"Name": plan.profile}
     if pool.market is Market.SPOT:
         request["InstanceMarketOptions"] = {
             "MarketType": "spot",

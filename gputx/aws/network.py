@@ -67,16 +67,10 @@ def create_group(session: AwsSession, *, stamp: tags.Stamp, vpc_id: str, port: i
         if error.meaning is not Meaning.EXISTS:
             raise
         group = find_belongings(session, stamp.run_id).groups[0][0]
-    rule = {
-        "IpProtocol": "tcp",
-        "FromPort": port,
-        "ToPort": port,
-        "IpRanges": [{"CidrIp": cidr, "Description": "the person who runs gputx"} for cidr in cidrs],
-    }
 
     def authorize() -> None:
         try:
-            session.call("ec2", "AuthorizeSecurityGroupIngress", GroupId=group, IpPermissions=[rule])
+            _authorize(session, group, port, cidrs)
         except AwsError as error:
             if error.meaning is not Meaning.EXISTS:
                 raise
@@ -84,6 +78,26 @@ def create_group(session: AwsSession, *, stamp: tags.Stamp, vpc_id: str, port: i
     # A group made a moment ago may not be visible yet.
     patiently(session.clock, authorize)
     return group
+
+
+def _authorize(session: AwsSession, group: str, port: int, cidrs: Sequence[str]) -> None:
+    rule = {
+        "IpProtocol": "tcp",
+        "FromPort": port,
+        "ToPort": port,
+        "IpRanges": [{"CidrIp": cidr, "Description": "the person who runs gputx"} for cidr in cidrs],
+    }
+    session.call("ec2", "AuthorizeSecurityGroupIngress", GroupId=group, IpPermissions=[rule])
+
+
+def open_port(session: AwsSession, *, run_id: str, port: int, cidrs: Sequence[str]) -> None:
+    """Let ``cidrs`` reach one more port of a run's instance over TCP. Raises AwsError."""
+    for group, _ in find_belongings(session, run_id).groups:
+        try:
+            _authorize(session, group, port, cidrs)
+        except AwsError as error:
+            if error.meaning is not Meaning.EXISTS:
+                raise
 
 
 def import_key(session: AwsSession, *, stamp: tags.Stamp, public_openssh: str) -> str:

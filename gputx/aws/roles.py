@@ -19,6 +19,12 @@ POLICY = "gputx"
 _TRUST, _POLICY, _ROLE_INSIDE = "trust", "policy", "role inside"
 
 
+def in_profile(session: AwsSession, name: str) -> bool | None:
+    """Whether a role is in an instance profile; None where there is no such profile. Raises AwsError."""
+    answer = unless_gone(lambda: session.call("iam", "GetInstanceProfile", InstanceProfileName=name))
+    return None if answer is None else bool(answer["InstanceProfile"]["Roles"])
+
+
 @dataclass(frozen=True)
 class Role(Part):
     """A role that whom ``trust`` names may assume, and that may do what ``policy`` says.

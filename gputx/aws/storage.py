@@ -27,10 +27,10 @@ _CONTENT_TYPES = {
 }
 
 
-def check_bucket(session: AwsSession, bucket: str) -> None:
-    """Raises ConfigurationError where the bucket does not exist or may not be used."""
+def check_bucket(session: AwsSession, bucket: str) -> str:
+    """The region that a bucket is in. Raises ConfigurationError where it does not exist or may not be used."""
     try:
-        session.call("s3", "HeadBucket", Bucket=bucket)
+        return str(session.call("s3", "HeadBucket", Bucket=bucket).get("BucketRegion") or session.region)
     except AwsError as error:
         if error.meaning is Meaning.GONE:
             raise ConfigurationError(

@@ -36,11 +36,14 @@ class Stamp:
     started: float
     deadline: float
     journal: str
+    name: str | None = None
+    """What a person reads in the console; ``gputx-RUN`` by default."""
+    purpose: str = "fast-transcription"
 
     def as_tags(self) -> dict[str, str]:
         return {
-            "Name": f"gputx-{self.run_id}",
-            PURPOSE: "fast-transcription",
+            "Name": self.name or f"gputx-{self.run_id}",
+            PURPOSE: self.purpose,
             RUN: self.run_id,
             OWNER: self.owner,
             STARTED: stamp_of(self.started),

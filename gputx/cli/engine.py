@@ -77,6 +77,29 @@ def engine(settings: Configuration, *, word_timestamps: bool) -> Any:
     return Engine(choice, settings.integer("batch_size"))
 
 
+_OF_A_SERVER = ("algorithm", "decoder", "compute_type", "batch_size", "condition_on_previous_text")
+"""What is settled where a server is started, or that its API has no word for."""
+
+
+def for_servers(settings: Configuration) -> None:
+    """Refuse what a server takes from nobody, where servers are named. Raises InputError, ConfigurationError."""
+    if settings.text("on").startswith(("http://", "https://")) and (names := _of_a_server(settings)):
+        by_flag = any(settings.origins[name].startswith("flag ") for name in names)
+        raise (InputError if by_flag else ConfigurationError)(
+            f"a server takes no {', '.join(settings.said(name) for name in names)}",
+            hint="leave it away, or --on aws or --on local",
+        )
+
+
+def not_for_servers(settings: Configuration) -> tuple[str, ...]:
+    """What was chosen that a server takes from nobody, as it was written."""
+    return tuple(settings.said(name) for name in _of_a_server(settings))
+
+
+def _of_a_server(settings: Configuration) -> list[str]:
+    return [name for name in (*_OF_A_SERVER, *THRESHOLDS.values(), *SPEECH.values()) if settings.chosen(name)]
+
+
 def _given(settings: Configuration, names: Mapping[str, str]) -> dict[str, Any]:
     return {field: settings.values[name] for field, name in names.items() if settings.values[name] is not None}
 

@@ -13,6 +13,7 @@ from gputx.errors import ExitCode, GputxError, InterruptedBySignal
 
 COMMANDS = {
     "run": ("gputx.cli.run", "Turn recordings into text."),
+    "api": ("gputx.cli.api", "A server that people and programs send recordings to."),
     "bench": ("gputx.cli.bench", "Measure every decoder on a recording of your own."),
     "doctor": ("gputx.cli.doctor", "Check everything a run needs, and say how to mend it."),
     "ps": ("gputx.cli.ps", "List what is running, and what it has cost."),

@@ -38,7 +38,9 @@ def setting(name: str, *flags: str) -> Callable[[F], F]:
     if "_" in name:
         # The spelling that whisper's own command line uses.
         names.append("--" + name)
-    meta = {"integer": "N", "number": "N", "numbers": "N,N,..."}.get(what.kind)
+    meta = {"integer": "N", "number": "N", "numbers": "N,N,...", "place": f"[{'|'.join(what.choices)}|...]"}.get(
+        what.kind
+    )
     several = what.kind in {"list", "cidrs", "numbers"}
     return click.option(*names, name, type=kind, multiple=several, metavar=meta, help=text)
 

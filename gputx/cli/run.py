@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import click
 
 from gputx import config
 from gputx.cli import engine
+from gputx.cli.engine import not_for_servers
 from gputx.cli.launching import launch_options
 from gputx.cli.options import Sectioned, as_json, cloud, setting
 from gputx.cli.say import put
@@ -81,6 +83,7 @@ def run(files: tuple[str, ...], dry_run: bool, as_json: bool, quiet: bool, **fla
     from gputx.workflows.run import run as workflow  # noqa: PLC0415
 
     request = _request(files, settings, dry_run)
+    engine.for_servers(settings)
     where = where_of(settings, engine.engine(settings, word_timestamps=request.asked.word_timestamps))
     report = watched(lambda events, stop: workflow(request, where, events, stop), quiet=quiet)
 
@@ -174,4 +177,14 @@ def where_of(settings: config.Configuration, engine: Any) -> Any:
         engine=engine,
     )
     pins = Pins(config.state_directory() / "models.json")
-    return Where(settings.text("on"), settings.text("region"), settings.optional("profile"), options, pins)
+    on = settings.text("on")
+    return Where(
+        on,
+        settings.text("region"),
+        settings.optional("profile"),
+        options,
+        pins,
+        auto=settings.items("auto"),
+        token=os.environ.get("GPUTX_TOKEN") or None,
+        not_for_servers=not_for_servers(settings),
+    )

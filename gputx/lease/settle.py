@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from gputx.clock import Clock, Stop
-from gputx.errors import StillRunningError
+from gputx.errors import GputxError, StillRunningError
 from gputx.lease.custody import Custody, Patience
 from gputx.lease.guard import Guard
 from gputx.lease.journal import Entry, Journal
@@ -21,6 +21,10 @@ from gputx.models import Kind
 
 BESIDE_OTHER_WORK = Patience(end=10.0, credentials=0.0, lost=0.0, tidying=2.0)
 """For a command that has work of its own: what is not settled now is the next command's."""
+
+
+_SHOWN_SECONDS = 600.0
+"""EC2 is eventually consistent, which it puts at seconds."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,8 @@ def settle(
 ) -> Settled:
     """End what the journal has open in one region of one account and nobody holds; of one run where given.
 
-    What is kept until its deadline is ended only where its run is given.
+    What is kept until its deadline is ended only where its run is given; or, what is left of it, where its instance
+    has ended by itself.
 
     Args:
         stop: once requested, no further run is begun with.
@@ -70,7 +75,7 @@ def settle(
     for run, entries_of in groupby(unfinished, key=_run):
         if stop is not None and stop.requested:
             break
-        if run_id is None and any(entry.kept(clock.time()) for entry in entries_of):
+        if run_id is None and _stays(list(entries_of), custody, clock.time()):
             continue
         record = _take(journal, account, region, run, say)
         if record is None:
@@ -91,6 +96,20 @@ def settle(
                 ended.append(f"the {_joined(guard.tidied)} of run {run}")
             record.close()
     return Settled(tuple(runs), tuple(ended), tuple(instances), tuple(still_open))
+
+
+def _stays(entries: Sequence[Entry], custody: Custody, now: float) -> bool:
+    """Whether a run was kept, and is still worth it: its instance is not seen to have ended."""
+    kept = [entry for entry in entries if entry.kept(now)]
+    if not kept:
+        return False
+    try:
+        there = custody.instances(kept[0].run_id)
+    except GputxError:
+        return True  # the next command looks again
+    # One that is not shown at all ended an hour ago or more, unless it is so new that it is not shown yet.
+    new = now - max(entry.changed for entry in kept) < _SHOWN_SECONDS
+    return any(instance.live for instance in there) or (not there and new)
 
 
 def _take(journal: Journal, account: str, region: str, run: str, say: Callable[[str], None]) -> RunRecord | None:

@@ -112,7 +112,8 @@ class _Run:
     def __init__(self, things: Sequence[Leftover], policy: Policy) -> None:
         owners = {thing.owner for thing in things if thing.owner}
         self.owner = owners.pop() if len(owners) == 1 else ""
-        self.is_api = any(thing.purpose == API for thing in things)
+        # What is left of a server that has ended is no server.
+        self.is_api = any(thing.purpose == API and thing.kind in RUNNING for thing in things)
         self.kept_until = max((thing.deadline or 0.0 for thing in things if thing.purpose == KEPT), default=0.0)
         """Seconds since the epoch; 0 where nothing is to be kept."""
         made = [thing.created_at for thing in things if thing.created_at is not None]

@@ -10,12 +10,13 @@ from gputx.ssh import command as commands
 from gputx.ssh import transfer
 from gputx.ssh.command import Completed
 from gputx.ssh.errors import AuthenticationRefusedError, SshUnavailableError
+from gputx.ssh.forwarded import Forwarded
 from gputx.ssh.handshake import Address, NotReadyError, open_session
 from gputx.ssh.keys import KeyPair
 from gputx.ssh.link import Link, Liveness
 from gputx.ssh.stream import Stream
 
-__all__ = ["Address", "Completed", "Connection", "Liveness", "Stream", "connect"]
+__all__ = ["Address", "Completed", "Connection", "Forwarded", "Liveness", "Stream", "connect"]
 
 FIRST_PAUSE_SECONDS = 0.2
 LONGEST_PAUSE_SECONDS = 1.0
@@ -63,6 +64,10 @@ class Connection:
     def upload_bytes(self, data: bytes, remote: str, *, progress: transfer.Progress | None = None) -> None:
         """Make a file there of ``data``; see :func:`gputx.ssh.transfer.store`."""
         transfer.upload_bytes(self._link, data, remote, progress=progress)
+
+    def dial(self, port: int) -> Forwarded:
+        """A TCP connection to a port of the far side's own loopback; see :mod:`gputx.ssh.tunnel`."""
+        return Forwarded(self._link, port)
 
     def close(self) -> None:
         """End the session and all that runs on it. Idempotent; never waits for the peer."""

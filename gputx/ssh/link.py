@@ -68,6 +68,18 @@ class Link:
             channel.exec_command(command)
         return channel
 
+    def dial(self, host: str, port: int) -> paramiko.Channel:
+        """A TCP connection made on the far side; its channel is open in both directions.
+
+        Raises:
+            ChannelClosedError: the far side is there, and nothing listens at that port.
+            PeerLostError, InterruptedBySignal: see :meth:`diagnosed`.
+        """
+        with self.diagnosed(f"connecting to port {port} there"):
+            return self._transport.open_channel(
+                "direct-tcpip", (host, port), ("127.0.0.1", 0), timeout=OPEN_TIMEOUT_SECONDS
+            )
+
     @contextmanager
     def diagnosed(self, doing: str) -> Iterator[None]:
         """Turn whatever paramiko raises into what it means.

@@ -11,6 +11,7 @@ from gputx import sandbox
 from gputx.aws.session import AwsSession, Emulator
 from gputx.clock import SystemClock
 from gputx.config import state_directory
+from gputx.errors import ConfigurationError
 from gputx.lease.journal import Journal
 
 
@@ -22,6 +23,9 @@ class Place:
     journal: Journal
 
 
+ACCOUNTS = ("aws", "sandbox")
+_NAME_ONE = "--on aws or --on sandbox; servers and --on auto are for gputx run"
+
 _RECIPES = {"sandbox": "cpu"}
 """The profile of a recipe that fits what runs there, where it is not the default one: a guest has no GPU."""
 
@@ -31,6 +35,14 @@ def recipe_for(on: str) -> str:
     return _RECIPES.get(on, "t4")
 
 
+def journal_here(on: str) -> Journal | None:
+    """The journal of the account that ``on`` names, without a word to the account; None where there is none to ask."""
+    if on == "sandbox":
+        account = sandbox.find()
+        return Journal(_beside(account), account.clock) if account else None
+    return Journal(state_directory(), SystemClock())
+
+
 @contextmanager
 def open_place(on: str, *, region: str, profile: str | None) -> Iterator[Place]:
     """The account that ``on`` names.
@@ -38,8 +50,10 @@ def open_place(on: str, *, region: str, profile: str | None) -> Iterator[Place]:
     For ``sandbox`` the emulated account that is up is used, or one is started that ends with this block.
 
     Raises:
-        ConfigurationError: the profile or region is wrong, or the sandbox can't be started.
+        ConfigurationError: the profile or region is wrong, or the sandbox can't be started; or it names no account.
     """
+    if on not in ACCOUNTS:
+        raise ConfigurationError(f"--on {on} names no account, and this command needs one", hint=_NAME_ONE)
     with ExitStack() as stack:
         if on == "sandbox":
             account = sandbox.find() or stack.enter_context(sandbox.ephemeral(region=region))

@@ -207,11 +207,13 @@ class _Shift:
 
     def _hear_of_job(self, kind: str, event: dict[str, Any], job: Job) -> None:
         if kind == "started":
+            again = self.current is job  # at another server
             self.current = job
             job.begin()
-            self._writing = self._task.story.open("transcribe", job.source.name)
+            if not again or self._writing is None:
+                self._writing = self._task.story.open("transcribe", job.source.name)
         elif kind == "progress" and self._writing:
-            self._writing.detail = _windows(event["windows"])
+            self._writing.detail = _windows(event.get("windows"))
             self._writing.progress(event["done"], event["total"], "seconds")
         elif kind == "segment":
             segment = segment_of(event)
@@ -271,7 +273,7 @@ class Sending:
 
 def _heard(event: dict[str, Any]) -> str:
     """``20 min 04 s, 41 windows, 2 decoded again``."""
-    parts = [duration(event["duration"]), _windows(event["windows"])]
+    parts = [part for part in (duration(event["duration"]), _windows(event.get("windows"))) if part]
     if event.get("decoded_again"):
         parts.append(f"{event['decoded_again']} decoded again")
     if event.get("suspect"):
@@ -279,5 +281,8 @@ def _heard(event: dict[str, Any]) -> str:
     return ", ".join(parts)
 
 
-def _windows(number: int) -> str:
+def _windows(number: int | None) -> str:
+    """A server does not tell how many."""
+    if number is None:
+        return ""
     return f"{number} window{'' if number == 1 else 's'}"

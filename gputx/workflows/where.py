@@ -5,14 +5,16 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gputx.clock import Clock, SystemClock
 from gputx.errors import GputxError
 from gputx.models import DEFAULT_MODEL
 from gputx.workflows.cloud_run import CloudRun
+from gputx.workflows.hosts import Bench
 from gputx.workflows.hosts.cloud import CloudHost
 from gputx.workflows.hosts.local import LocalBench
 from gputx.workflows.hosts.survey import CloudOptions
@@ -21,16 +23,30 @@ from gputx.workflows.model import ModelChoice, Pins, choose
 from gputx.workflows.place import Place, open_place
 from gputx.workflows.work import Work
 
+if TYPE_CHECKING:
+    from gputx.workflows.endpoints.balance import Balance
+
 
 @dataclass(frozen=True)
 class Where:
-    """The place of a run: ``on`` is "aws", "sandbox" or "local"."""
+    """The place of a run: ``on`` is "aws", "sandbox", "local", the addresses of servers, or "auto".
+
+    The last two are settled by :func:`gputx.workflows.endpoints.auto.settled` before anything else.
+    """
 
     on: str
     region: str
     profile: str | None
     options: CloudOptions
     pins: Pins
+    auto: tuple[str, ...] = ()
+    """What "auto" tries, in this order."""
+    not_for_servers: tuple[str, ...] = ()
+    """What was asked for that a server settles for itself, as it was written: "auto" passes servers over then."""
+    token: str | None = field(default=None, repr=False)
+    """For servers at an address."""
+    served: Balance | None = None
+    """Servers that the work is sent to."""
 
     @property
     def here(self) -> bool:
@@ -39,7 +55,7 @@ class Where:
     @contextmanager
     def account(self, *, needed: bool) -> Iterator[tuple[Place | None, Clock]]:
         """The account that work is done in, None where it is done here or not ``needed``; and the clock to go by."""
-        if self.here or not needed:
+        if self.here or self.served is not None or not needed:
             yield None, SystemClock()
             return
         with open_place(self.on, region=self.region, profile=self.profile) as place:
@@ -54,6 +70,9 @@ def carry_out(work: Work, where: Where, place: Place | None, scratch: Path) -> N
         ConfigurationError: the pinned revisions can't be read.
     """
     report = work.report
+    if where.served is not None:
+        _there(work, where.served, where.on, scratch)
+        return
     # On an instance the default is the model of its image.
     asked = where.options.model or (DEFAULT_MODEL if where.here else None)
     model = choose(asked, where.pins, elsewhere=not where.here, engine=where.options.engine) if asked else None
@@ -78,9 +97,24 @@ def run_id(clock: Clock) -> str:
     return f"{datetime.fromtimestamp(clock.time(), UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
 
 
+def _there(work: Work, served: Balance, name: str, scratch: Path) -> None:
+    """At servers that are up: nothing to launch, nothing to end."""
+    from gputx.workflows.endpoints.bench import ServedBench  # noqa: PLC0415 - an HTTP client, which others don't need
+
+    try:
+        if work.outstanding and not work.report.dry_run:
+            _prepared(work, ServedBench(served, name, work.stop), scratch)
+    except GputxError as error:
+        work.report.ending = error
+    work.report.phases = work.story.phases
+
+
 def _here(work: Work, model: ModelChoice, scratch: Path) -> None:
     """The same worker as a child process; nothing to launch and nothing to end."""
-    bench = LocalBench(model, work.stop)
+    _prepared(work, LocalBench(model, work.stop), scratch)
+
+
+def _prepared(work: Work, bench: Bench, scratch: Path) -> None:
     preparation = Preparation(work.outstanding, scratch, work.story, work.stop, work.request.channel)
     try:
         work.transcribe(bench)

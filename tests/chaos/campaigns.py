@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from . import baseline, builds, census, codes, faulty, interrupted, killed, late, locks
+from . import baseline, builds, census, codes, faulty, interrupted, killed, late, locks, servers
 from .schedules import Census, Schedule
 from .stage import Stage
 
@@ -58,6 +58,7 @@ PLANS: dict[str, Plan] = {
         Plan(late, 60, waits=True),
         Plan(codes, len(codes.cases()), waits=True),
         Plan(builds, 200, waits=True, client="build-ami"),
+        Plan(servers, 150, waits=True, client="api"),
         Plan(baseline.INTERRUPTED, 240, plain=True, waits=True, client="plain"),
         Plan(baseline.KILLED, 100, plain=True, waits=True, client="plain"),
     )
@@ -70,4 +71,6 @@ def take_census(stage: Stage, client: str) -> Census:
         return census.take(stage, program=baseline.PROGRAM, arguments=baseline.arguments(stage))
     if client == "build-ami":
         return builds.take_census(stage)
+    if client == "api":
+        return servers.take_census(stage)
     return census.take(stage)

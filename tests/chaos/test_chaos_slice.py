@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from . import baseline, builds, campaigns, census, codes, faulty, interrupted, killed, late, locks, report
+from . import baseline, builds, campaigns, census, codes, faulty, interrupted, killed, late, locks, report, servers
 from .campaigns import Campaign
 from .log import Log, Notes
 from .schedules import Call, Census, Schedule, Strike
@@ -99,6 +99,20 @@ def test_a_build_that_is_killed_leaves_no_half_image(stage: Stage) -> None:
     records = _held(builds, stage, strikes)
     assert all(record["counted"] for record in records)
     assert [record["half_image"] for record in records] == [False, True]
+
+
+def test_a_server_whose_client_is_killed_ends_when_nobody_uses_it(stage: Stage) -> None:
+    strikes = [
+        servers.at("RunInstances", 0, "after", 0),
+        servers.at("UpdateSchedule", 0, "response", 1),
+        servers.at("TerminateInstances", 0, "before", 2),
+    ]
+    records = _held(servers, stage, strikes)
+    assert all(record["counted"] for record in records)
+    # The first two had only their watchdog's grace; the last was kept, and nobody used it.
+    assert [record["orphan_seconds"] >= bound for record, bound in zip(records, (600, 300, 300), strict=True)] == [
+        True
+    ] * 3
 
 
 @pytest.mark.parametrize("code", CODES)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from gputx.aws import tags
 from gputx.aws.inventory import Inventory
 from gputx.lease.reaper import reap
-from gputx.lease.verdict import Policy, judge
+from gputx.lease.verdict import RUNNING, Policy, judge
 from gputx.models import Kind
 
 from .paper_account import SHUTTING_DOWN_SECONDS, PaperAccount, PaperClock, Thing
@@ -82,7 +82,8 @@ class Run:
         """Whether it ends by default, by the rules as they are told to people."""
         if isinstance(self.deadline, int) and self.deadline < -120:
             return True
-        if (self.owner != ME and self.journal != OURS) or self.is_api:
+        serves = self.is_api and not self.kinds.isdisjoint(RUNNING)
+        if (self.owner != ME and self.journal != OURS) or serves:
             return False
         if self.journal == OURS:
             return not self.held

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from gputx.aws.errors import AwsError, Meaning
+from gputx.aws.errors import AwsError
 from gputx.errors import ExitCode, GputxError
 
 Facts = Mapping[str, Any]
@@ -110,12 +110,8 @@ def of_error(error: GputxError, remedies: Remedies, *, needed: bool) -> Finding:
     Args:
         needed: a run asks for the same; where it does not, one that is not allowed only leaves us ignorant.
     """
-    if isinstance(error, AwsError) and _refused(error):
+    if isinstance(error, AwsError) and error.denied:
         remedy = remedies.gputx("iam", "show", "doctor")
         return failed(error.message, remedy) if needed else skipped(f"not allowed to look: {error.message}", remedy)
     advice = (error.hint,) if error.hint else ()
     return failed(error.message, remedies.gputx("doctor"), details=(*error.details, *advice), code=error.exit_code)
-
-
-def _refused(error: AwsError) -> bool:
-    return error.meaning is Meaning.DENIED or error.code.startswith("Unauthorized")

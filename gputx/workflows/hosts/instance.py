@@ -18,7 +18,7 @@ from gputx.workflows.worker import WorkerEndedError
 if TYPE_CHECKING:
     from gputx.ssh.connection import Connection, Stream
 
-_PYTHON = '"${TRANSCRIBE_ROOT:-/opt/transcribe}/venv/bin/python"'
+PYTHON = '"${TRANSCRIBE_ROOT:-/opt/transcribe}/venv/bin/python"'
 _SOCKET = "gputx/worker.sock"
 _FILES = ("config.json", "generation_config.json", "model.safetensors", "preprocessor_config.json",
           "processor_config.json", "tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt",
@@ -35,12 +35,30 @@ def worker_command(verb: str, payload: Payload, model: ModelChoice) -> str:
     Args:
         verb: ``serve`` or ``attach`` of docs/contracts.md.
     """
-    words = [_spelled(word) for word in model.arguments]
-    return " ".join([_PYTHON, f"gputx/{payload.name}", verb, "--socket", _SOCKET, *words])
+    words = [spelled(word) for word in model.arguments]
+    return " ".join([PYTHON, f"gputx/{payload.name}", verb, "--socket", _SOCKET, *words])
 
 
-def _spelled(word: str) -> str:
+def spelled(word: str) -> str:
+    """A word of a command for the instance's shell."""
     return '"${TRANSCRIBE_ROOT:-/opt/transcribe}/models/default"' if word == IMAGE_MODEL else shlex.quote(word)
+
+
+def ensure_payload(connection: Connection, payload: Payload) -> None:
+    """Send the payload unless the instance has it, whole, from its boot. Raises GputxError."""
+    path = f"gputx/{payload.name}"
+    line = f"{payload.sha256}  {path}\n".encode()
+    if connection.run("sha256sum --check --status -", input=line).exit_status != 0:
+        connection.upload_bytes(payload.data, path)
+
+
+def send_model(connection: Connection, model: ModelChoice) -> None:
+    """Send the model's files where it is one of the person's own. Raises GputxError."""
+    if model.upload is None:
+        return
+    for name in _FILES:
+        if (model.upload / name).is_file():
+            connection.upload(model.upload / name, f"{model.location}/{name}")
 
 
 class InstanceBench:
@@ -55,7 +73,7 @@ class InstanceBench:
         self._model_is_there = False
 
     def start_worker(self) -> InstanceStream:
-        self._ensure_payload()
+        ensure_payload(self._connection, self._payload)
         self._bring_model()
         return InstanceStream(
             self._connection.open_stream("exec " + worker_command("attach", self._payload, self._model))
@@ -63,8 +81,8 @@ class InstanceBench:
 
     def _bring_model(self) -> None:
         """Send the model's files where it is one of the person's own; once, however many workers open it."""
-        if self._model.upload and not self._model_is_there:
-            self._send_model(self._model.upload)
+        if not self._model_is_there:
+            send_model(self._connection, self._model)
             self._model_is_there = True
 
     def running(self, engine: Engine) -> Self:
@@ -73,10 +91,10 @@ class InstanceBench:
         return other
 
     def engines(self) -> InstanceStream:
-        self._ensure_payload()
+        ensure_payload(self._connection, self._payload)
         self._bring_model()
-        asked = f"gputx/{self._payload.name} engines --model {_spelled(self._model.location)}"
-        return InstanceStream(self._connection.open_stream(f"exec {_PYTHON} {asked}"))
+        asked = f"gputx/{self._payload.name} engines --model {spelled(self._model.location)}"
+        return InstanceStream(self._connection.open_stream(f"exec {PYTHON} {asked}"))
 
     def deliver(self, audio: Path, progress: Callable[[int, int], None]) -> str:
         remote = f"gputx/in/{audio.name}"
@@ -91,18 +109,6 @@ class InstanceBench:
         for _ in range(4):
             self._look()
             self._connection.run("sleep 0.5")
-
-    def _ensure_payload(self) -> None:
-        """Send the payload unless the instance has it, whole, from its boot."""
-        path = f"gputx/{self._payload.name}"
-        line = f"{self._payload.sha256}  {path}\n".encode()
-        if self._connection.run("sha256sum --check --status -", input=line).exit_status != 0:
-            self._connection.upload_bytes(self._payload.data, path)
-
-    def _send_model(self, directory: Path) -> None:
-        for name in _FILES:
-            if (directory / name).is_file():
-                self._connection.upload(directory / name, f"{self._model.location}/{name}")
 
 
 class InstanceStream:

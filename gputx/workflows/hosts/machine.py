@@ -26,6 +26,7 @@ from gputx.lease.record import RunRecord
 from gputx.models import Attempt, Image, Instance, Kind, Pool
 from gputx.ssh.keys import KeyPair, generate
 from gputx.workflows.hosts.beats import AccountBeat, beat_over, say_done
+from gputx.workflows.hosts.profile import launched as launch_with_profile
 from gputx.workflows.hosts.survey import Ground, LaunchOptions
 from gputx.workflows.place import Place
 from gputx.workflows.story import Story
@@ -100,12 +101,14 @@ class Machines:
         keys: Keys | None = None,
         early: userdata.EarlyWorker | None = None,
         disk_gb: int = 0,
+        profile: str | None = None,
     ) -> Iterator[Machine]:
         """Launch, wait, connect; hang up in the end.
 
         Args:
             avoid: pools that were lost already.
             disk_gb: the least size of its disk.
+            profile: an instance profile, where EC2 will have it: the machine's instance says whether.
 
         Raises:
             ConfigurationError: the journal can't be written, so nothing was made.
@@ -119,7 +122,15 @@ class Machines:
         with self._story.phase("launch") as phase:
             self._stop.check()
             instance = self._launch(
-                ground, guard, stamp, keys, avoid=avoid, attempted=attempted, early=early, disk_gb=disk_gb
+                ground,
+                guard,
+                stamp,
+                keys,
+                avoid=avoid,
+                attempted=attempted,
+                early=early,
+                disk_gb=disk_gb,
+                profile=profile,
             )
             phase.detail = f"{instance.id} in {instance.zone}, {instance.market}"
         launched(instance)
@@ -187,6 +198,7 @@ class Machines:
         attempted: Callable[[Attempt], None],
         early: userdata.EarlyWorker | None,
         disk_gb: int,
+        profile: str | None,
     ) -> Instance:
         key, group = self._key_and_group(ground, guard, stamp, keys.user)
         plan = launching.LaunchPlan(
@@ -204,6 +216,7 @@ class Machines:
                 user=ground.image.ssh_user,
                 early=early,
             ),
+            profile=profile,
             disk_gb=disk_gb,
             volume_rate=self._launch_options.volume_rate,
         )
@@ -214,9 +227,14 @@ class Machines:
             self._story.attempt(attempt)
 
         pools = [pool for pool in ground.pools if pool not in avoid] or ground.pools
-        instance = launching.launch(
-            self.session, plan, pools, stop=self._stop, before=guard.launching, sending=guard.sending, after=after
-        )
+
+        def launch(plan: launching.LaunchPlan) -> Instance:
+            return launching.launch(
+                self.session, plan, pools, stop=self._stop, before=guard.launching, sending=guard.sending, after=after
+            )
+
+        clock, note = self.session.clock, self._story.note
+        instance = launch_with_profile(launch, plan, clock=clock, stop=self._stop, note=note)
         guard.launched(instance)
         return instance
 
@@ -298,11 +316,21 @@ class Machine:
         Raises:
             GputxError: one of the two could not be done, so that it would end before.
         """
-        self._to_account.stay(until)
+        self.leave(until)
         script = _KEEPER.format(keep=KEEP_FILE, until=int(until), beat=BEAT_FILE, done=DONE_FILE)
         done = self.connection.run(f"setsid sh -c {shlex.quote(script)} </dev/null >/dev/null 2>&1 & sleep 0.2")
         if done.exit_status != 0:
+            self.kept = False
             raise GputxError(f"{self.instance.id} could not be told to stay: {done.stderr.decode(errors='replace')}")
+
+    def leave(self, until: float) -> None:
+        """Have the account's own lock let it live until then, in seconds since the epoch; what runs on it has to tell
+        its watchdog that somebody lives.
+
+        Raises:
+            AwsError: the schedule could not be moved, so that it would end before.
+        """
+        self._to_account.stay(until)
         self.kept = True
 
     @contextmanager

@@ -144,6 +144,14 @@ def test_a_disk_that_is_to_be_filled_ahead() -> None:
     assert request["BlockDeviceMappings"][0]["Ebs"]["VolumeInitializationRate"] == 300
 
 
+def test_a_role_only_where_it_is_asked_for() -> None:
+    """A machine with no credentials has none to lose."""
+    pool = Pool("eu-north-1a", "g4dn.xlarge", Market.SPOT)
+    assert "IamInstanceProfile" not in launch.run_instances_request(PLAN, pool, "token")
+    plan = dataclasses.replace(PLAN, profile="a-role")
+    assert launch.run_instances_request(plan, pool, "token")["IamInstanceProfile"] == {"Name": "a-role"}
+
+
 def test_on_demand_asks_for_no_spot() -> None:
     request = launch.run_instances_request(PLAN, Pool("eu-north-1a", "g4dn.xlarge", Market.ON_DEMAND), "t")
     assert "InstanceMarketOptions" not in request

@@ -28,7 +28,11 @@ def test_imports_keep_to_the_layers() -> None:
 
 def test_every_test_module_has_a_name_of_its_own() -> None:
     """Two of one name can't be collected by one process, and which process gets which file is chance."""
-    modules = [path.name for path in (ROOT / "tests").rglob("*.py") if path.name not in {"conftest.py", "__init__.py"}]
+    modules = [
+        path.name
+        for path in (ROOT / "tests").rglob("*.py")
+        if path.name not in {"conftest.py", "__init__.py", "__main__.py"}
+    ]
     assert not {name for name in modules if modules.count(name) > 1}
 
 

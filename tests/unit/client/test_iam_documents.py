@@ -58,7 +58,13 @@ def test_nothing_can_be_ended_launched_or_removed_that_is_not_ours(name: str) ->
 
 def test_an_instance_may_not_terminate_or_launch_anything() -> None:
     granted = {action for actions in iam_record.granted(iam.template("instance")).values() for action in actions}
-    assert granted == {"s3:PutObject", "cloudwatch:PutMetricData", "logs:CreateLogStream", "logs:PutLogEvents"}
+    objects = {"s3:GetObject", "s3:PutObject"}
+    assert granted == objects | {"cloudwatch:PutMetricData", "logs:CreateLogStream", "logs:PutLogEvents"}
+
+
+def test_an_instance_has_to_do_with_objects_under_its_own_name_only() -> None:
+    (named,) = [each["Resource"] for each in statements("instance") if "s3:GetObject" in each["Action"]]
+    assert named == "arn:aws:s3:::transcription-123456789012/results/*/${aws:userid}/*"
 
 
 def test_a_schedule_may_end_instances_of_runs_and_do_nothing_else() -> None:
@@ -133,7 +139,7 @@ def test_a_missing_value_and_an_unknown_name_are_said() -> None:
 
 def test_a_value_can_not_break_out_of_its_string() -> None:
     values = {**VALUES, "Bucket": 'x","Action":"*'}
-    assert iam.document("instance", values)["Statement"][0]["Action"] == "s3:PutObject"
+    assert iam.document("instance", values)["Statement"][0]["Action"] == ["s3:GetObject", "s3:PutObject"]
 
 
 def show(*arguments: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -139,7 +140,34 @@ def test_the_content_of_commands_json_is_what_was_used_and_what_is_declared() ->
     used = {"config": {"Look": {"ec2:DescribeRegions", "ec2:DescribeImages"}}, "": {"Look": {"sqs:ListQueues"}}}
     written = iam_record.with_declared(used)
     assert written["config"] == {"Look": ["ec2:DescribeImages", "ec2:DescribeRegions"]}
-    assert written.keys() == {"config", *iam_record.declared()}
+    # A role's policy is no command's: it is written by hand, whole.
+    assert written.keys() == {"config", *iam_record.declared()} - {"instance"}
+    assert "instance" not in iam_record.with_declared({"instance": {"PutOurMetrics": {"cloudwatch:PutMetricData"}}})
+
+
+WHO = "AROA1:i-0123456789abcdef0"
+
+
+def of_the_role(key: str, *, action: str = "s3:PutObject") -> Recorded:
+    context = {"aws:resourceaccount": "123456789012", "aws:userid": WHO}
+    return Recorded("instance", action, f"arn:aws:s3:::transcription-123456789012/{key}", context)
+
+
+def test_what_an_instance_needs_is_held_against_its_role_s_policy() -> None:
+    assert iam_record.complaints([of_the_role(f"results/20261121_141503/{WHO}/job/a.txt")], whole=False) == []
+    another = of_the_role("results/20261121_141503/AROA1:i-another/job/a.txt")
+    (line,) = iam_record.complaints([another], whole=False)
+    assert line.startswith("instance's policy does not allow it")
+    assert iam_record.complaints([of_the_role(f"results/x/{WHO}/a", action="s3:DeleteObject")], whole=False)
+    lines = iam_record.complaints([need()], whole=True)
+    assert any(line.startswith("the role of instances: s3:GetObject") for line in lines)
+
+
+def test_roles_that_tests_make_for_themselves_are_no_business_of_ours(tmp_path: Path) -> None:
+    row = {"action": "s3:PutObject", "resource": "arn:aws:s3:::b/k", "context": {}}
+    rows = [{"role": "worker", **row}, {"role": "transcription-ec2-role", **row}, {"command": "run", **row}]
+    (tmp_path / "needs").write_text("".join(json.dumps(each) + "\n" for each in rows))
+    assert [each.command for each in iam_record.read(tmp_path / "needs")] == ["instance", "run"]
 
 
 def test_nothing_is_written_from_a_record_of_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -60,6 +60,7 @@ def why(thing: Leftover, policy: Policy) -> tuple[bool, str]:
         (thing(owner="", journal=""), policy(), False, "nobody's name is on it"),
         (thing(purpose="api"), policy(), False, "an API server"),
         (thing(purpose="api", deadline=NOW - LATE - 1), policy(), True, "past its deadline"),
+        (thing(Kind.KEY_PAIR, purpose="api"), policy(), True, "nobody holds it"),
         (thing(journal="elsewhere"), policy(), True, "yours, and nobody holds it"),
         (thing(journal="elsewhere", heartbeat=NOW - 599), policy(), False, "heard of 9 min 59 s ago"),
         (thing(journal="elsewhere", heartbeat=NOW - 601), policy(), True, "nobody holds it"),

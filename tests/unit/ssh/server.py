@@ -71,6 +71,13 @@ class Server:
             await sink.drain()
 
 
+class Forwarding(asyncssh.SSHServer):
+    """Lets ports be forwarded to wherever a client asks."""
+
+    def connection_requested(self, dest_host: str, dest_port: int, orig_host: str, orig_port: int) -> bool:
+        return True
+
+
 async def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--home", type=Path, required=True)
@@ -85,6 +92,7 @@ async def main() -> None:
         arguments.port,
         server_host_keys=[arguments.host_key],
         authorized_client_keys=arguments.authorized_keys,
+        server_factory=Forwarding,
         process_factory=server.serve,
         encoding=None,
         reuse_address=True,
