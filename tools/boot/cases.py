@@ -30,6 +30,7 @@ from room import (
     report,
     root,
 )
+from serving import serving
 
 from gputx.aws.userdata import DONE_FILE, WATCH_SECONDS, EarlyWorker
 from gputx.ssh.connection import Connection
@@ -260,5 +261,5 @@ pathlib.Path('gputx/began').write_text(f'{time.time()} {getpass.getuser()}')
         server.server_close()
 
 
-ALL = (silence, heartbeats, done, deadline, reboot, hanging_shutdown, stuck_boot, no_systemd_run, clock_behind)
+ALL = (silence, heartbeats, done, deadline, reboot, hanging_shutdown, stuck_boot, no_systemd_run, clock_behind, serving)
 CASES: dict[str, Callable[[Room], Seen]] = {case.__name__.replace("_", "-"): case for case in ALL}
