@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test iam-record lint format bench wer overview long boot-check ami-check ami-lock live chaos chaos-slice clean
+.PHONY: demo test iam-record lint format bench wer overview long boot-check ami-check ami-lock live chaos chaos-slice server-check page-pictures clean
 
 demo: $(VENV)/.demo
 	@$(BIN)/gputx run --on sandbox --output-dir build/demo examples/intervju.mp3
@@ -57,6 +57,14 @@ live: $(VENV)/.dev
 # goes on with: make chaos CHAOS=--resume
 chaos: $(VENV)/.dev
 	$(BIN)/python -m tests.chaos --report $(CHAOS)
+
+# The server besieged for some minutes: faults, memory, how fast /health stays. docs/server.md has the figures.
+server-check: $(VENV)/.dev
+	$(BIN)/python -m tests.hostile $(SIEGE)
+
+# The pictures of docs/page.md, of the page as it is now; needs chromium.
+page-pictures: $(VENV)/.dev
+	GPUTX_PAGE_PICTURES=docs $(BIN)/python -m pytest tests/page/test_page_looks.py -k pictures
 
 # A few trials of each campaign, as in every `make test`.
 chaos-slice: $(VENV)/.dev
