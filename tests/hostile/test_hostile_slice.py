@@ -7,7 +7,7 @@ from pathlib import Path
 from .siege import besiege
 
 SEED = 7
-ACTS = 50
+ACTS = 36
 ENEMIES = 4
 MOST_GROWTH = 200 << 20
 

@@ -111,6 +111,7 @@ def test_a_step_that_fails_says_why_and_leaves_nothing(builder: Builder) -> None
     assert builder.nothing_is_left
 
 
+@pytest.mark.long
 def test_a_mirror_that_is_down_is_asked_again(builder: Builder) -> None:
     builder.step(
         "60-mirror",
@@ -144,7 +145,7 @@ def test_each_way_that_a_step_can_fail_has_its_words(builder: Builder, status: i
     assert builder.nothing_is_left
 
 
-@pytest.mark.parametrize("where", ["builder", "image"])
+@pytest.mark.parametrize("where", [pytest.param("builder", marks=pytest.mark.long), "image"])
 def test_a_check_that_fails_means_no_image(builder: Builder, where: str) -> None:
     builder.step("85-spoil", f"touch /var/tmp/spoiled-on-{where}")
     ended = builder.build("--json", code=1)
@@ -218,6 +219,7 @@ def test_a_crash_in_the_middle_of_the_image_is_undone_by_the_next_command(builde
     assert builder.nothing_is_left
 
 
+@pytest.mark.long
 def test_a_crash_after_the_last_step_has_left_a_finished_image(builder: Builder) -> None:
     process = builder.start("build-ami", "--recipe", "small")
     builder.account.add_rule(f"DeleteTags signal=KILL pid={process.pid} at=after times=1")
@@ -249,6 +251,7 @@ def test_no_capacity_is_told_and_costs_nothing(builder: Builder) -> None:
     assert builder.nothing_is_left
 
 
+@pytest.mark.long
 def test_a_builder_that_spot_takes_away_is_replaced_once(builder: Builder) -> None:
     builder.step("60-slow", "sleep 4")
 
@@ -291,6 +294,7 @@ def test_a_recipe_for_a_gpu_wants_one(builder: Builder) -> None:
     assert "has no NVIDIA GPU" in ended.err
 
 
+@pytest.mark.long
 def test_an_image_that_stays_pending_is_given_up(builder: Builder) -> None:
     # Less than the builder's grace: a clock that is turned is ahead of heartbeats.
     builder.environ["SMALL_IMAGING"] = "300"
