@@ -19,16 +19,18 @@ def up(report: ApiReport) -> str:
     if server is None:
         return ""
     url = server.public_url or _TUNNEL_URL
+    # Each line works as typed; what is emulated is never taken for the real thing by itself.
+    on, before = ("", "") if report.place == "aws" else (f" --on {report.place}", f"GPUTX_AUTO=api,{report.place} ")
     rows = [_told(report, server), "", f"  address  {url}"]
-    rows += [] if server.public else ["           while `gputx api tunnel` runs"]
+    rows += [] if server.public else [f"           while `gputx api tunnel{on}` runs"]
     rows += [f"  token    {server.token}", f"  ends     {_when(server.until)} at the latest{_price(server)}"]
     rows += [f"  texts    of jobs go to {server.results}, too"] if server.results else []
     rows.append("")
     if server.public:
-        rows += ["  gputx api status --json | jq -r '.servers[0].certificate' > gputx.pem"]
+        rows += [f"  gputx api status{on} --json | jq -r '.servers[0].certificate' > gputx.pem"]
     pem = "--cacert gputx.pem " if server.public else ""
-    rows.append(f'  curl {pem}-H "Authorization: Bearer $(gputx api token)" -F audio=@intervju.mp3 {url}/transcribe')
-    rows.append("  gputx run --on auto intervju.mp3")
+    rows.append(f'  curl {pem}-H "Authorization: Bearer $(gputx api token{on})" -F audio=@intervju.mp3 {url}/transcribe')
+    rows.append(f"  {before}gputx run --on auto intervju.mp3")
     return "\n".join(rows) + "\n"
 
 
