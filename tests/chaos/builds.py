@@ -17,7 +17,8 @@ from gputx.aws.session import AwsSession, Emulator
 
 from . import census as counting
 from . import schedules
-from .schedules import AGAIN, Call, Census, Schedule, Strike
+from .aftermath import come_after
+from .schedules import Call, Census, Schedule, Strike
 from .stage import Stage
 from .trial import Played, play
 
@@ -43,25 +44,13 @@ def take_census(stage: Stage, *, runs: int = 2) -> Census:
 
 def points(seed: int, census: Census) -> list[str]:
     """The calls that make or end what matters, each before, after and at its response."""
-    return [str(strike) for strike in _points(seed, census)]
-
-
-def _points(seed: int, census: Census) -> list[Strike]:
-    calls = tuple(call for call in census.calls if call.action in _IMAGE_CALLS)
-    return schedules.points(seed, KEY, Census(calls, census.seconds), SIGNALS)
+    return [str(strike) for strike in schedules.points_of(seed, KEY, census, SIGNALS, _IMAGE_CALLS)]
 
 
 def schedule(seed: int, index: int, census: Census) -> Schedule:
-    strikes = _points(seed, census)
-    if index % AGAIN < len(strikes):
-        strike = strikes[index % AGAIN]
-        return Schedule(KEY, seed, index, (strike,), point=str(strike))
-    rng = schedules.dice(seed, KEY, index)
-    if rng.random() < 0.5:
-        # In the steps and the checks nothing is asked of the account for seconds.
-        moment = round(rng.uniform(0.15, 1.0) * census.seconds, 3)
-        return Schedule(KEY, seed, index, (Strike(("KILL",), seconds=moment),))
-    return Schedule(KEY, seed, index, (schedules.draw_strike(rng, census, SIGNALS),))
+    strikes = schedules.points_of(seed, KEY, census, SIGNALS, _IMAGE_CALLS)
+    # In the steps and the checks nothing is asked of the account for seconds.
+    return schedules.point_or_moment(seed, KEY, index, census, strikes, moments=0.5)
 
 
 def at(action: str, occurrence: int, phase: str, index: int = 0) -> Schedule:
@@ -77,36 +66,16 @@ def perform(stage: Stage, unit: Sequence[Schedule]) -> list[dict[str, Any]]:
         plays.append(played)
         chosen.append(_wrongly_chosen(stage, furnished))
         at_kill.append(stage.look().since(played.before))
-    stage.pass_time(SILENCE_SECONDS)
-    after_silence = stage.look()
-    reaper = schedules.dice(unit[0].seed, KEY, unit[0].index).choice(plays)
-    code, said = stage.run(reaper.home, "reap", "--yes", timeout=300)
-    stage.account.advance(2)
-    after_reap = stage.look()
+    after = come_after(stage, unit, plays, seconds=SILENCE_SECONDS, timeout=300)
     late = _wrongly_chosen(stage, furnished)
     records = []
     for played, wrong, there in zip(plays, chosen, at_kill, strict=True):
         violations = [f"a run would have booted {wrong}"] if wrong else []
-        if still := sorted(_launched(played) & after_silence.live):
-            violations.append(f"live after {SILENCE_SECONDS:.0f} s of silence: {still}")
-        if after_reap.everything:
-            violations.append(
-                f"left after one reap (of the trials {[p.schedule.index for p in plays]}): {after_reap.everything}"
-            )
+        violations += after.violations(played)
         if late:
             violations.append(f"after the reap a run would have booted {late}")
-        # 5: a launch was written down as sent, and killed before it was. Only its deadline can tell that it never came.
-        if code not in (0, 5):
-            violations.append(f"reap ended with {code}: {said[-1500:]}")
-        if played.hung:
-            violations.append("the client hung")
         records.append(
-            played.record(
-                violations,
-                half_image=bool(there.unfinished),
-                reap_code=code,
-                unit=[p.schedule.index for p in plays],
-            )
+            played.record(violations, half_image=bool(there.unfinished), reap_code=after.code, unit=after.unit)
         )
     stage.sweep()
     for played in plays:
@@ -137,7 +106,3 @@ def _chosen(stage: Stage) -> str:
         account.endpoint_url, account.access_key, account.secret_key, account.checkip_url, account.outside_ssh
     )
     return find_image(AwsSession(region=account.region, clock=account.clock, emulator=emulator), None).id
-
-
-def _launched(played: Played) -> set[str]:
-    return {id_ for call in played.calls if call["action"] == "RunInstances" for id_ in call["instances"]}

@@ -6,11 +6,11 @@ does anything; then one of them reaps.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from typing import Any
 
 from . import schedules
+from .aftermath import come_after, launched
 from .schedules import AGAIN, Census, Schedule, Strike
 from .stage import Stage
 from .trial import Played, play
@@ -53,43 +53,25 @@ def _killed_in_clean_up(rng: Any, census: Census) -> tuple[Strike, ...]:
 
 def perform(stage: Stage, unit: Sequence[Schedule]) -> list[dict[str, Any]]:
     plays = [_kill(stage, each) for each in unit]
-    orphans = [stage.look().since(played.before).live & _launched(played) for played in plays]
-    stage.pass_time(SILENCE_SECONDS)
-    table = {row["instance_id"]: row for row in stage.account.table()["instances"]}
-    after_silence = stage.look()
-    # One of them; its journal knows of one run in eight, and the tags tell it of the rest.
-    reaper = schedules.dice(unit[0].seed, KEY, unit[0].index).choice(plays)
-    code, said = stage.run(reaper.home, "reap", "--yes", timeout=200)
-    stage.account.advance(2)
-    after_reap = stage.look()
+    orphans = [stage.look().since(played.before).live & launched(played) for played in plays]
+    after = come_after(stage, unit, plays, seconds=SILENCE_SECONDS)
+    zones = {row["instance_id"]: row["zone"] for row in stage.account.table()["instances"]}
     prices = stage.prices()
     records = []
     for played, mine in zip(plays, orphans, strict=True):
-        violations = []
-        if still := sorted(_launched(played) & after_silence.live):
-            violations.append(f"live after {SILENCE_SECONDS:.0f} s of silence: {still}")
-        if after_reap.everything:
-            violations.append(
-                f"left after one reap (of the trials {[p.schedule.index for p in plays]}): {after_reap.everything}"
-            )
-        if code not in (0, 5):
-            violations.append(f"reap ended with {code}: {said[-1500:]}")
-        lives = [_life(table[id_]) for id_ in sorted(mine)]
-        costs = [_life(table[id_]) / 3600 * prices[table[id_]["zone"]] for id_ in mine]
+        lives = {id_: after.lives.get(id_, 0.0) for id_ in sorted(mine)}
+        costs = [seconds / 3600 * prices[zones[id_]] for id_, seconds in lives.items()]
         records.append(
             played.record(
-                violations,
+                after.violations(played),
                 orphans=sorted(mine),
-                orphan_seconds=max(lives, default=0.0),
+                orphan_seconds=max(lives.values(), default=0.0),
                 orphan_cost=max(costs, default=0.0),
-                reap_code=code,
-                unit=[p.schedule.index for p in plays],
+                reap_code=after.code,
+                unit=after.unit,
             )
         )
-    if after_reap.everything:
-        stage.sweep()
-    for played in plays:
-        shutil.rmtree(played.home)
+    after.clear(stage)
     return records
 
 
@@ -97,12 +79,3 @@ def _kill(stage: Stage, each: Schedule) -> Played:
     played = play(stage, each)
     stage.settle()
     return played
-
-
-def _launched(played: Played) -> set[str]:
-    return {id_ for call in played.calls if call["action"] == "RunInstances" for id_ in call["instances"]}
-
-
-def _life(row: dict[str, Any]) -> float:
-    """From its launch to its end, on the sandbox's clock."""
-    return round(float(row["since"].get("shutting-down", row["since"].get("terminated", 0.0)) - row["launched"]), 1)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -142,3 +142,30 @@ def draw_strike(rng: random.Random, census: Census, signals: Sequence[tuple[str,
     if rng.random() < 0.3:
         return Strike(names, seconds=round(rng.uniform(0.4, 1.1) * census.seconds, 3), gap=gap)
     return Strike(names, rng.choice([*census.making, *census.extra]), rng.choice(PHASES), gap=gap)
+
+
+def points_of(
+    seed: int, campaign: str, census: Census, signals: Sequence[tuple[str, ...]], actions: Container[str]
+) -> list[Strike]:
+    """The points of the calls that matter to a campaign, each before, after and at its response."""
+    calls = tuple(call for call in census.calls if call.action in actions)
+    return points(seed, campaign, Census(calls, census.seconds), signals)
+
+
+def point_or_moment(
+    seed: int, campaign: str, index: int, census: Census, strikes: Sequence[Strike], *, moments: float
+) -> Schedule:
+    """A KILL at one of the points in turn; of further trials this share at any moment, the others at any call.
+
+    Args:
+        strikes: the points.
+        moments: for a program that works for seconds without a call.
+    """
+    if index % AGAIN < len(strikes):
+        strike = strikes[index % AGAIN]
+        return Schedule(campaign, seed, index, (strike,), point=str(strike))
+    rng = dice(seed, campaign, index)
+    if rng.random() < moments:
+        moment = round(rng.uniform(0.15, 1.0) * census.seconds, 3)
+        return Schedule(campaign, seed, index, (Strike(("KILL",), seconds=moment),))
+    return Schedule(campaign, seed, index, (draw_strike(rng, census, (("KILL",),)),))

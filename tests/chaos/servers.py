@@ -7,16 +7,16 @@ one of them reaps.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from . import census as counting
 from . import schedules
-from .schedules import AGAIN, Call, Census, Schedule, Strike
+from .aftermath import come_after, launched
+from .schedules import Call, Census, Schedule, Strike
 from .stage import Stage
-from .trial import Played, play
+from .trial import play
 
 KEY = "C10"
 TITLE = "`api up` and `api down`, KILL"
@@ -52,25 +52,13 @@ def take_census(stage: Stage, *, runs: int = 2) -> Census:
 
 def points(seed: int, census: Census) -> list[str]:
     """The calls that make or end something, each before, after and at its response."""
-    return [str(strike) for strike in _points(seed, census)]
-
-
-def _points(seed: int, census: Census) -> list[Strike]:
-    calls = tuple(call for call in census.calls if call.action in _CALLS)
-    return schedules.points(seed, KEY, Census(calls, census.seconds), SIGNALS)
+    return [str(strike) for strike in schedules.points_of(seed, KEY, census, SIGNALS, _CALLS)]
 
 
 def schedule(seed: int, index: int, census: Census) -> Schedule:
-    strikes = _points(seed, census)
-    if index % AGAIN < len(strikes):
-        strike = strikes[index % AGAIN]
-        return Schedule(KEY, seed, index, (strike,), point=str(strike))
-    rng = schedules.dice(seed, KEY, index)
-    if rng.random() < 0.6:
-        # While it is installed, waited for and kept, hardly anything is asked of the account.
-        moment = round(rng.uniform(0.15, 1.0) * census.seconds, 3)
-        return Schedule(KEY, seed, index, (Strike(("KILL",), seconds=moment),))
-    return Schedule(KEY, seed, index, (schedules.draw_strike(rng, census, SIGNALS),))
+    strikes = schedules.points_of(seed, KEY, census, SIGNALS, _CALLS)
+    # While it is installed, waited for and kept, hardly anything is asked of the account.
+    return schedules.point_or_moment(seed, KEY, index, census, strikes, moments=0.6)
 
 
 def at(action: str, occurrence: int, phase: str, index: int = 0) -> Schedule:
@@ -84,47 +72,17 @@ def perform(stage: Stage, unit: Sequence[Schedule]) -> list[dict[str, Any]]:
     for each in unit:
         plays.append(play(stage, each, program=PROGRAM, arguments=ARGUMENTS))
         stage.settle()
-    kept = [stage.look().since(played.before).live & _launched(played) for played in plays]
-    stage.pass_time(SILENCE_SECONDS)
-    table = {row["instance_id"]: row for row in stage.account.table()["instances"]}
-    after_silence = stage.look()
-    reaper = schedules.dice(unit[0].seed, KEY, unit[0].index).choice(plays)
-    code, said = stage.run(reaper.home, "reap", "--yes", timeout=200)
-    stage.account.advance(2)
-    after_reap = stage.look()
-    records = []
-    for played, mine in zip(plays, kept, strict=True):
-        violations = []
-        if still := sorted(_launched(played) & after_silence.live):
-            violations.append(f"live after {SILENCE_SECONDS:.0f} s in which nobody used it: {still}")
-        if after_reap.everything:
-            violations.append(
-                f"left after one reap (of the trials {[p.schedule.index for p in plays]}): {after_reap.everything}"
-            )
-        if code not in (0, 5):
-            violations.append(f"reap ended with {code}: {said[-1500:]}")
-        if played.hung:
-            violations.append("the client hung")
-        records.append(
-            played.record(
-                violations,
-                orphans=sorted(mine),
-                orphan_seconds=max((_life(table[id_]) for id_ in mine), default=0.0),
-                reap_code=code,
-                unit=[p.schedule.index for p in plays],
-            )
+    kept = [stage.look().since(played.before).live & launched(played) for played in plays]
+    after = come_after(stage, unit, plays, seconds=SILENCE_SECONDS)
+    records = [
+        played.record(
+            after.violations(played),
+            orphans=sorted(mine),
+            orphan_seconds=max((after.lives.get(id_, 0.0) for id_ in mine), default=0.0),
+            reap_code=after.code,
+            unit=after.unit,
         )
-    if after_reap.everything:
-        stage.sweep()
-    for played in plays:
-        shutil.rmtree(played.home)
+        for played, mine in zip(plays, kept, strict=True)
+    ]
+    after.clear(stage)
     return records
-
-
-def _launched(played: Played) -> set[str]:
-    return {id_ for call in played.calls if call["action"] == "RunInstances" for id_ in call["instances"]}
-
-
-def _life(row: dict[str, Any]) -> float:
-    """From its launch to its end, on the sandbox's clock."""
-    return round(float(row["since"].get("shutting-down", row["since"].get("terminated", 0.0)) - row["launched"]), 1)
