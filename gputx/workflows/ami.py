@@ -17,9 +17,9 @@ from gputx.events import EventStream
 from gputx.lease.guard import Guard
 from gputx.lease.record import RunRecord
 from gputx.models import Kind
+from gputx.workflows.naming import run_id
 from gputx.workflows.place import Place, open_place
 from gputx.workflows.story import Story
-from gputx.workflows.where import run_id
 
 COPYING_SECONDS = 2 * 3600.0
 """A snapshot of some ten GB takes minutes from one region to another; one that takes hours is given up."""

@@ -17,8 +17,9 @@ from gputx.workflows.bench_picture import picture
 from gputx.workflows.bench_report import BenchReport, Wanted, absent
 from gputx.workflows.hosts.survey import NO_BUCKET
 from gputx.workflows.jobs import Job, open_jobs
+from gputx.workflows.naming import run_id
 from gputx.workflows.story import Story
-from gputx.workflows.where import Where, carry_out, run_id
+from gputx.workflows.where import Where, carry_out
 from gputx.workflows.word_errors import read_reference
 from gputx.workflows.work import RunRequest
 

@@ -13,9 +13,9 @@ from gputx.workflows.build_report import BuildReport
 from gputx.workflows.build_request import BuildPlace, BuildRequest
 from gputx.workflows.check_broker import need_checks
 from gputx.workflows.image_build import ImageBuild
+from gputx.workflows.naming import run_id
 from gputx.workflows.place import open_place
 from gputx.workflows.story import Story
-from gputx.workflows.where import run_id
 
 
 def build(request: BuildRequest, where: BuildPlace, events: EventStream, stop: Stop) -> BuildReport:

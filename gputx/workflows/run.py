@@ -16,10 +16,11 @@ from gputx.errors import StillRunningError
 from gputx.events import EventStream, PlanMade
 from gputx.models import RunReport
 from gputx.workflows import inputs, outputs
-from gputx.workflows.endpoints.auto import settled
+from gputx.workflows.auto import settled
 from gputx.workflows.jobs import open_jobs
+from gputx.workflows.naming import run_id
 from gputx.workflows.story import Story
-from gputx.workflows.where import Where, carry_out, run_id
+from gputx.workflows.where import Where, carry_out
 from gputx.workflows.work import RunRequest, Work
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,7 +29,7 @@ if TYPE_CHECKING:
 class Where:
     """The place of a run: ``on`` is "aws", "sandbox", "local", the addresses of servers, or "auto".
 
-    The last two are settled by :func:`gputx.workflows.endpoints.auto.settled` before anything else.
+    The last two are settled by :func:`gputx.workflows.auto.settled` before anything else.
     """
 
     on: str
@@ -90,11 +88,6 @@ def carry_out(work: Work, where: Where, place: Place | None, scratch: Path) -> N
             # What the run came to, and what may still run, is worth more than the pin.
             work.story.warn(f"the model's revision could not be recorded: {error}")
     report.phases = work.story.phases
-
-
-def run_id(clock: Clock) -> str:
-    """Sortable by time, unique enough to name AWS resources: 20261120-141503-7f3a9c."""
-    return f"{datetime.fromtimestamp(clock.time(), UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
 
 
 def _there(work: Work, served: Balance, name: str, scratch: Path) -> None:

@@ -29,7 +29,9 @@ def up(report: ApiReport) -> str:
     if server.public:
         rows += [f"  gputx api status{on} --json | jq -r '.servers[0].certificate' > gputx.pem"]
     pem = "--cacert gputx.pem " if server.public else ""
-    rows.append(f'  curl {pem}-H "Authorization: Bearer $(gputx api token{on})" -F audio=@intervju.mp3 {url}/transcribe')
+    rows.append(
+        f'  curl {pem}-H "Authorization: Bearer $(gputx api token{on})" -F audio=@intervju.mp3 {url}/transcribe'
+    )
     rows.append(f"  {before}gputx run --on auto intervju.mp3")
     return "\n".join(rows) + "\n"
 

@@ -25,10 +25,10 @@ from gputx.workflows.api.request import UpRequest
 from gputx.workflows.api.servers import Server, Servers
 from gputx.workflows.api.tunnel import Keeping
 from gputx.workflows.api.up import Up
+from gputx.workflows.naming import run_id
 from gputx.workflows.place import Place, open_place
 from gputx.workflows.settling import settle_earlier
 from gputx.workflows.story import Story
-from gputx.workflows.where import run_id
 
 
 @dataclass(frozen=True)

@@ -24,9 +24,9 @@ from gputx.workflows.api.request import restored
 from gputx.workflows.api.scripts import USE_FILE
 from gputx.workflows.api.servers import Server, Servers
 from gputx.workflows.api.up import Up
+from gputx.workflows.naming import run_id
 from gputx.workflows.place import Place
 from gputx.workflows.story import Story
-from gputx.workflows.where import run_id
 
 _BEAT_SECONDS = 2.0
 _PAUSE_SECONDS = 2.0

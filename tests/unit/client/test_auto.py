@@ -23,12 +23,12 @@ from gputx.clock import Stop, SystemClock
 from gputx.errors import ConfigurationError, GputxError, InterruptedBySignal, StillRunningError
 from gputx.events import EventStream
 from gputx.lease.journal import Journal
+from gputx.workflows import auto
 from gputx.workflows import run as workflow
 from gputx.workflows.api import door as doors
 from gputx.workflows.api import tunnel
 from gputx.workflows.api.certificate import make
 from gputx.workflows.api.servers import Server, Servers
-from gputx.workflows.endpoints import auto
 from gputx.workflows.endpoints.addresses import connected
 from gputx.workflows.where import Where
 from gputx.workflows.work import RunRequest

@@ -14,7 +14,7 @@ import pytest
 from clocks import ManualClock
 
 from gputx.errors import AudioError, ConfigurationError, GputxError, InstanceLostError
-from gputx.events import EventStream
+from gputx.events import EventStream, PhaseStarted
 from gputx.models import FileReport
 from gputx.workflows.hosts import DeliveryError
 from gputx.workflows.inputs import Source
@@ -142,6 +142,18 @@ def test_a_worker_that_dies_is_replaced_once_and_nothing_is_sent_twice() -> None
     assert work(bench, tasks) == ["a", "b"]
     assert bench.delivered == ["a.flac", "b.flac"]
     assert all(len(job.report.transcript.segments) == 1 for job in tasks if job.report.transcript)
+
+
+def test_a_file_that_is_begun_again_is_one_phase_and_has_its_text_once() -> None:
+    """As where a server was lost that was at work on it."""
+    begun: list[str] = []
+    events = EventStream([lambda event: begun.append(event.name) if isinstance(event, PhaseStarted) else None])
+    (task,) = jobs("a")
+    bench = ScriptedBench([ScriptedWorker(lambda command: well(command)[:3] + well(command))])
+    Transcription(bench, [task], Asked("sv", "transcribe"), Story(events, ManualClock()), lambda _: None).run()
+    assert task.report.transcript is not None
+    assert len(task.report.transcript.segments) == 1
+    assert begun.count("transcribe") == 1
 
 
 def test_a_file_that_kills_two_workers_is_given_up() -> None:
