@@ -21,8 +21,7 @@ class PaperEngine:
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._allowed = 0
-        self._held = threading.Event()
-        self._held.set()
+        self._held = False
         self.begun: list[float] = []
         """Seconds of the jobs that were begun, in order."""
 
@@ -31,10 +30,11 @@ class PaperEngine:
             self._allowed += seconds
             self._changed.notify_all()
 
-    def hold(self) -> threading.Event:
-        """Have nobody look whether it is cancelled until the event is set."""
-        self._held.clear()
-        return self._held
+    def hold(self, held: bool) -> None:
+        """Have nobody go on, not even those that are cancelled; or let them."""
+        with self._changed:
+            self._held = held
+            self._changed.notify_all()
 
     def wake(self) -> None:
         with self._changed:
@@ -64,8 +64,7 @@ class PaperEngine:
     ) -> Iterator[Segment]:
         for second in range(after, recording.duration_ms // 1000):
             with self._changed:
-                self._changed.wait_for(lambda: self._allowed > 0 or cancelled())
-                self._held.wait()
+                self._changed.wait_for(lambda: not self._held and (self._allowed > 0 or cancelled()))
                 if cancelled():
                     raise CancelledError
                 self._allowed -= 1

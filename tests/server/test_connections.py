@@ -7,6 +7,7 @@ import io
 import json
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -91,10 +92,26 @@ class _Request:
         return {"type": "http.request", "body": self._body, "more_body": False}
 
 
-def test_others_have_their_turn_while_a_large_piece_is_parsed(tmp_path: Path) -> None:
+def _service() -> Any:
+    """As much of a service as an upload needs."""
+    service: Any = SimpleNamespace(settings=SimpleNamespace(limits=LIMITS), leaving=asyncio.Event())
+    service.ending = lambda: RefusedError(503, "draining", "it ends")
+    service.unless_leaving = lambda work: Service.unless_leaving(service, work)
+    return service
+
+
+def test_others_have_their_turn_while_a_large_piece_is_parsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pieces = 20
     body = BEGIN + b"\0" * (pieces * uploads.SLICE_BYTES) + b"\r\n--b--\r\n"
     turns = 0
+    seen: list[int] = []
+    feed = Parts.feed
+
+    def watched(self: Parts, chunk: bytes) -> None:
+        seen.append(turns)
+        feed(self, chunk)
+
+    monkeypatch.setattr(Parts, "feed", watched)
 
     async def others() -> None:
         nonlocal turns
@@ -103,18 +120,38 @@ def test_others_have_their_turn_while_a_large_piece_is_parsed(tmp_path: Path) ->
             await asyncio.sleep(0)
 
     async def run() -> None:
-        service: Any = SimpleNamespace(
-            settings=SimpleNamespace(limits=LIMITS), leaving=asyncio.Event(), ending=lambda: RefusedError(503, "", "")
-        )
-        service.unless_leaving = lambda work: Service.unless_leaving(service, work)
         other = asyncio.create_task(others())
         request: Any = _Request(body)
-        async with uploads.receive(request, service, tmp_path, "audio", lambda _fields: None) as form:
+        async with uploads.receive(request, _service(), tmp_path, "audio", lambda _fields: None) as form:
             assert form.size == pieces * uploads.SLICE_BYTES
         other.cancel()
 
     asyncio.run(run())
-    assert turns >= pieces
+    assert len(seen) > pieces
+    assert all(later > before for before, later in pairwise(seen))
+
+
+def test_an_upload_that_is_on_its_way_when_the_server_ends_is_told_so(tmp_path: Path) -> None:
+    async def run() -> RefusedError:
+        service, request = _service(), _Request(BEGIN)
+        came = asyncio.Event()
+
+        async def nothing() -> dict[str, Any]:
+            came.set()
+            await asyncio.sleep(60)
+            raise AssertionError
+
+        request.receive = nothing  # type: ignore[method-assign]
+        asyncio.get_running_loop().call_later(0.01, service.leaving.set)
+        with pytest.raises(RefusedError) as refused:
+            async with asyncio.timeout(10), uploads.receive(request, service, tmp_path, "audio", lambda _fields: None):  # type: ignore[arg-type]
+                raise AssertionError
+        assert came.is_set()
+        return refused.value
+
+    refusal = asyncio.run(run())
+    assert (refusal.status, refusal.code, refusal.headers["Connection"]) == (503, "draining", "close")
+    assert list(tmp_path.iterdir()) == []
 
 
 class _Stubborn(io.FileIO):

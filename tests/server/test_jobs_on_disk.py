@@ -186,12 +186,12 @@ def test_an_engine_that_begins_anew_leaves_no_line_of_the_first_time(desk: Desk)
 
 def test_who_cancels_a_job_that_a_drain_is_stopping_has_cancelled_it(desk: Desk) -> None:
     job = desk.submit(5.0)
-    held = desk.engine.hold()
+    desk.engine.hold(True)
     draining = threading.Thread(target=desk.jobs.drain, args=(0.0,))
     draining.start()
     until(lambda: desk.jobs._stopping)
     desk.jobs.cancel(job.id)
-    held.set()
+    desk.engine.hold(False)
     draining.join(PATIENCE)
     assert ended(desk, job).state is State.CANCELLED
     assert desk.open().get(job.id).state is State.CANCELLED

@@ -57,13 +57,13 @@ def test_a_key_whose_recording_is_still_being_decoded(
     decode, begun, go = rooms.decoder.decode, threading.Semaphore(0), threading.Event()
     decoded: list[Path] = []
 
-    async def slowly(upload: Path) -> Any:
+    async def slowly(upload: Path, *whose: Any) -> Any:
         decoded.append(upload)
         begun.release()
         await asyncio.to_thread(go.wait, 20)
         if first_is_refused and len(decoded) == 1:
             raise AudioRefusedError("unreadable", "no audio")
-        return await decode(upload)
+        return await decode(upload, *whose)
 
     monkeypatch.setattr(rooms.decoder, "decode", slowly)
     waiting = surface.service.once._making

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 from gated_decoder import POISON, GatedDecoder, window
 
-from gputx_remote.decoders.decoder import Decoded, Request
-from gputx_remote.engine import memory
-from gputx_remote.engine.memory import Place, Room
+from gputx_remote.decoders.decoder import Request
+from gputx_remote.engine.memory import Room
 from gputx_remote.errors import EngineError
 from gputx_remote.server import shared as shared_module
 from gputx_remote.server.seat import Seat
@@ -159,101 +158,6 @@ def test_who_asks_for_something_else_than_who_is_speaking_has_the_next_turn(make
     asked.result(10)
     live.result(10)
     assert house.decoder.kinds == ["decode", "decode", "languages", "decode", "decode"]
-
-
-class _Lost(GatedDecoder):
-    """A GPU whose context is gone once the poison was in it."""
-
-    lost = False
-
-    def decode(self, encoded: list[int], requests: Sequence[Request]) -> list[Decoded]:
-        self.lost = self.lost or POISON in encoded
-        if self.lost:
-            raise EngineError("an illegal memory access was encountered")
-        return super().decode(encoded, requests)
-
-
-def _broken(decoder: GatedDecoder) -> tuple[SharedDecoder, list[str]]:
-    decoder.gate.set()
-    told: list[str] = []
-
-    def known(room: Place) -> None:
-        room.work([window(1)], lambda one, windows: one.decode(one.encode(windows), [Request(())]))
-
-    shared = SharedDecoder(Room(decoder, 4, GatedDecoder, lambda _: None), known=known)
-    shared.when_broken(lambda: told.append("told"))
-    return shared, told
-
-
-def test_a_model_that_fails_at_everything_is_said_to_be_broken() -> None:
-    shared, told = _broken(_Lost())
-    seat = shared.seat()
-    assert seat.decode(seat.encode([window(3)]), [Request(())])[0].tokens == (3,)
-    with pytest.raises(CancelledError):
-        seat.decode(seat.encode([window(2), window(POISON)]), [Request(())] * 2)
-    assert (shared.broken, told) == (True, ["told"])
-    with pytest.raises(CancelledError):
-        seat.decode(seat.encode([window(3)]), [Request(())])
-    late: list[str] = []
-    shared.when_broken(lambda: late.append("told"))
-    assert late == ["told"]
-    shared.close()
-    assert not shared.at_work
-
-
-def test_a_window_that_fails_alone_breaks_nothing() -> None:
-    shared, told = _broken(GatedDecoder())
-    seat = shared.seat()
-    with pytest.raises(EngineError, match="poison"):
-        seat.decode(seat.encode([window(POISON)]), [Request(())])
-    assert seat.decode(seat.encode([window(3)]), [Request(())])[0].tokens == (3,)
-    assert (shared.broken, told) == (False, [])
-    shared.close()
-
-
-def test_the_end_does_not_wait_for_a_turn_that_takes_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shared_module, "CLOSE_SECONDS", 0.05)
-    decoder = GatedDecoder()
-    shared = SharedDecoder(Room(decoder, 4, GatedDecoder, lambda _: None))
-    seat = shared.seat()
-    with ThreadPoolExecutor(1) as pool:
-        asked = pool.submit(lambda: seat.decode(seat.encode([window(3)]), [Request(())]))
-        assert decoder.begun.acquire(timeout=10)
-        shared.close()
-        assert shared.at_work
-        with pytest.raises(CancelledError):
-            asked.result(10)
-        decoder.gate.set()
-
-
-def test_a_room_grows_again_after_a_while_and_less_readily_each_time() -> None:
-    room = Room(GatedDecoder(fits=2), 8, GatedDecoder, lambda _: None)
-    room.size = room._first = 8
-    room.regrow()
-
-    def work(fits: int) -> int:
-        room.decoder.fits = fits  # type: ignore[attr-defined]
-        return len(room.work([window(1)] * room.size, lambda one, windows: one.encode(windows)))
-
-    work(2)
-    assert room.size == 2
-    turns = 0
-    while room.size < 8:
-        work(8)
-        turns += 1
-    wanted = 4 * memory.GOOD_TURNS  # 8 and 4 did not fit
-    assert turns <= 2 * wanted
-    assert turns >= 2 * wanted - 4  # the pieces in which the first 8 were done at last count, too
-    work(8)
-    assert room.size == 8, "never above what it was"
-
-
-def test_a_room_of_a_run_never_grows() -> None:
-    room = Room(GatedDecoder(fits=2), 2, GatedDecoder, lambda _: None)
-    room.size = 1
-    for _ in range(2 * memory.GOOD_TURNS):
-        room.work([window(1)], lambda one, windows: one.encode(windows))
-    assert room.size == 1
 
 
 def test_what_was_encoded_apart_is_decoded_again_together(make: Callable[..., House]) -> None:

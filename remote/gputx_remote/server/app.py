@@ -13,6 +13,7 @@ from gputx_remote import __version__
 from gputx_remote.server import errors, routes_jobs, routes_live, routes_openai, routes_site, routes_transcribe
 from gputx_remote.server.frame import Frame
 from gputx_remote.server.service import Service
+from gputx_remote.server.standing import Standing
 
 
 def create_app(service: Service) -> FastAPI:
@@ -39,6 +40,7 @@ def create_app(service: Service) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.service = service
+    service.metrics.watch(Standing(service))
     for module in (routes_transcribe, routes_openai, routes_jobs, routes_live, routes_site):
         app.include_router(module.router)
     errors.install(app)

@@ -9,6 +9,8 @@ import signal
 import sys
 from pathlib import Path
 
+from gputx_remote.server import system_calls
+
 _CREATE_RULESET, _RESTRICT_SELF = 444, 446
 """System calls, the same number on every architecture (``include/uapi/asm-generic/unistd.h``)."""
 _NO_NEW_PRIVILEGES = 38
@@ -28,7 +30,8 @@ class _Ruleset(ctypes.Structure):
 
 
 def confine(*, memory: int, cpu_seconds: int, wall_seconds: int, file_bytes: int, descriptors: int) -> None:
-    """From here on: so much more memory, so much time, no new files, no path and no network where Linux can forbid it.
+    """From here on: so much more memory, so much time, no new files, no path, no socket, no signal to anybody and no
+    other program where Linux can forbid it.
 
     Args:
         memory: bytes of address space beyond what is mapped already.
@@ -47,6 +50,7 @@ def confine(*, memory: int, cpu_seconds: int, wall_seconds: int, file_bytes: int
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
         _limit(resource.RLIMIT_AS, pages * resource.getpagesize() + memory)
         _forbid_paths()
+        system_calls.forbid()
 
 
 def _limit(what: int, most: int) -> None:

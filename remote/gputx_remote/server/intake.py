@@ -21,7 +21,8 @@ from gputx_remote.server.wishes import Fields
 
 Wish = Callable[[Fields, Rooms], TranscribeOptions]
 
-_AUDIO_STATUS = {"too_long": 413, "too_heavy": 413, "no_space": 507}
+_AUDIO_STATUS = {"too_long": 413, "too_heavy": 413, "no_space": 507, "unavailable": 503}
+_AUDIO_CODE = {"no_space": "no_room", "unavailable": "decoder_unavailable"}
 _FAILED_STATUS = {"audio": 400, "restarting": 503}
 
 
@@ -60,11 +61,12 @@ async def take(
         service.metrics.received(form.size)
         options = wish(form.fields, rooms)
         try:
-            decoded = await service.unless_leaving(rooms.decoder.decode(form.file))
+            decoded = await service.unless_leaving(rooms.decoder.decode(form.file, person.owner))
         except AudioRefusedError as error:
             status = _AUDIO_STATUS.get(error.kind, 400)
-            code = "no_room" if error.kind == "no_space" else f"audio_{error.kind}"
-            raise RefusedError(status, code, str(error), param=field) from error
+            code = _AUDIO_CODE.get(error.kind, f"audio_{error.kind}")
+            wait = retry_after(RESTART_SECONDS) if status == 503 else None
+            raise RefusedError(status, code, str(error), param=field, headers=wait) from error
     try:
         # It may have been a while since the door was open.
         service.open()
@@ -143,3 +145,5 @@ def _queue(service: Service) -> Iterator[None]:
         wait = retry_after(service.settings.drain_seconds)
         message = "the server is about to end and takes nothing new; try later"
         raise RefusedError(503, "draining", message, headers=wait) from error
+    except OSError as error:
+        raise RefusedError(507, "no_room", "no room on the server's disk for this; try later") from error

@@ -6,15 +6,15 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from gputx_remote.engine.transcriber import TranscribeOptions
-from gputx_remote.server import watching
 from gputx_remote.server.ends import Ends
 from gputx_remote.server.engine import SharedEngine
 from gputx_remote.server.job import Failure, Job, Order, State
+from gputx_remote.server.known import KEY, KnownJobs
 from gputx_remote.server.limits import Limits
 from gputx_remote.server.queue import DrainingError, NoSuchJobError, QueueFullError, check_room, next_of, outlived
 from gputx_remote.server.rate import Rate
@@ -23,10 +23,18 @@ from gputx_remote.server.shared import CancelledError
 from gputx_remote.server.store import Store
 from gputx_remote.server.watching import Ended, Event, Progressed, SegmentReady
 
-__all__ = ["DrainingError", "Ended", "Event", "Jobs", "NoSuchJobError", "Progressed", "QueueFullError", "SegmentReady"]
+__all__ = [
+    "KEY",
+    "DrainingError",
+    "Ended",
+    "Event",
+    "Jobs",
+    "NoSuchJobError",
+    "Progressed",
+    "QueueFullError",
+    "SegmentReady",
+]
 
-KEY = "key"
-"""In an order's ``extra``: the ``Idempotency-Key`` it came with."""
 RESTARTING = Failure("restarting", "the server was restarted before it was done; ask again")
 _HOUSEKEEPING_SECONDS = 30.0
 _FAREWELL_SECONDS = 5.0
@@ -34,7 +42,7 @@ _FAREWELL_SECONDS = 5.0
 log = logging.getLogger("gputx.server")
 
 
-class Jobs:
+class Jobs(KnownJobs):
     """All jobs of a server. Thread-safe; all but ``drain`` and ``close`` return at once."""
 
     def __init__(
@@ -57,11 +65,7 @@ class Jobs:
         self._limits = limits
         self._clock = clock
         self._store = Store(state)
-        self._changed = threading.Condition(threading.RLock())
-        self._jobs: dict[str, Job] = {}
-        self._stopping: dict[str, State] = {}
-        """Running jobs that are to stop, and what they are to be then."""
-        self._running: dict[str, Job] = {}
+        super().__init__()
         self._rate = Rate(time.monotonic)
         self._draining = False
         self._closed = False
@@ -87,24 +91,6 @@ class Jobs:
         """Seconds of audio transcribed per second, measured over the last minutes of work."""
         with self._changed:
             return self._rate.value
-
-    @property
-    def queued_seconds(self) -> float:
-        """Audio still to be transcribed, that of running jobs included."""
-        with self._changed:
-            return sum(job.left_seconds for job in self._jobs.values())
-
-    @property
-    def running(self) -> int:
-        """Jobs in work."""
-        with self._changed:
-            return len(self._running)
-
-    @property
-    def waiting(self) -> int:
-        """Jobs not begun."""
-        with self._changed:
-            return sum(job.state is State.QUEUED for job in self._jobs.values())
 
     def room(self, owner: str, seconds: float = 0.0) -> None:
         """Whether a job would be taken; worth asking before an upload is read.
@@ -163,39 +149,6 @@ class Jobs:
             self._begin()
             return job
 
-    def get(self, number: str, owner: str | None = None) -> Job:
-        """A job by its id.
-
-        Args:
-            number: the id.
-            owner: whose it has to be; None for anybody's.
-
-        Raises:
-            NoSuchJobError: there is none for this owner.
-        """
-        with self._changed:
-            job = self._jobs.get(number)
-        if job is None or owner not in {None, job.order.owner}:
-            raise NoSuchJobError
-        return job
-
-    def keyed(self, owner: str, key: str) -> Job | None:
-        """An owner's job that was submitted under this key; None where there is none, or it has failed or been
-        cancelled, so that it may be made again."""
-        with self._changed:
-            for job in self._jobs.values():
-                state = self._stopping.get(job.id, job.state)
-                over = state in (State.FAILED, State.CANCELLED)
-                if (job.order.owner, job.order.extra.get(KEY), over) == (owner, key, False):
-                    return job
-        return None
-
-    def list(self, owner: str | None = None) -> list[Job]:
-        """An owner's jobs, or everybody's, the newest first."""
-        with self._changed:
-            found = [job for job in self._jobs.values() if owner in {None, job.order.owner}]
-        return sorted(found, key=lambda job: (job.order.number, job.order.created), reverse=True)
-
     def cancel(self, number: str) -> None:
         """Stop a job; one that has ended is forgotten, text and all.
 
@@ -218,14 +171,6 @@ class Jobs:
             if not job.state.ended:
                 self._stop(job, State.CANCELLED)
             self._forget(job)
-
-    def events(self, job: Job) -> AsyncIterator[Event]:
-        """See :func:`gputx_remote.server.watching.events`."""
-        return watching.events(job)
-
-    async def wait(self, job: Job) -> Job:
-        """The job, once it has ended."""
-        return await watching.until_ended(job)
 
     def sweep(self) -> None:
         """Forget ended jobs whose time is over, and the oldest where there are too many."""

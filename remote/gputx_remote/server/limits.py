@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 HOUR = 3600.0
+RESERVE_BYTES = 64 << 20
+"""Of the disk, left free by uploads and decoded audio for jobs and logs."""
 
 
 @dataclass(frozen=True)

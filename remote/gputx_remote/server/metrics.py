@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
-
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -13,11 +10,7 @@ from prometheus_client import (
     disable_created_metrics,
     generate_latest,
 )
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
-
-if TYPE_CHECKING:
-    from gputx_remote.server.service import Service
 
 _BUCKETS = (0.005, 0.02, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 900, 3600)
 """Seconds: from an answer out of memory to an hour of audio on a CPU."""
@@ -26,12 +19,11 @@ _BUCKETS = (0.005, 0.02, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 900, 3600)
 class Metrics:
     """One server's counters."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self) -> None:
         # A second series for every one, which says when it was first counted, is of no use to anybody here.
         disable_created_metrics()  # type: ignore[no-untyped-call] # it has no annotations
         self._registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
-        registry.register(_State(service))
         self._requests = Counter(
             "gputx_requests", "Requests answered", ("route", "method", "status"), registry=registry
         )
@@ -65,38 +57,10 @@ class Metrics:
         """A job ended while its client waited."""
         self._jobs.labels(state).inc()
 
+    def watch(self, collector: Collector) -> None:
+        """Have figures looked up, too, whenever somebody asks."""
+        self._registry.register(collector)
+
     def text(self) -> bytes:
         """All of it, in Prometheus's text format."""
         return generate_latest(self._registry)
-
-
-class _State(Collector):
-    """What is looked up when it is asked for."""
-
-    def __init__(self, service: Service) -> None:
-        self._service = service
-
-    def collect(self) -> Iterator[Metric]:
-        service = self._service
-        yield _gauge("gputx_model_loaded", "Whether the model is loaded", service.rooms is not None)
-        yield _gauge("gputx_draining", "Whether the server is about to end", service.draining)
-        yield _gauge("gputx_live_sessions", "Live sessions now", service.live.total())
-        if service.rooms is None:
-            return
-        jobs = service.rooms.jobs
-        yield _gauge("gputx_jobs_running", "Jobs being transcribed", jobs.running)
-        yield _gauge("gputx_jobs_waiting", "Jobs in the queue", jobs.waiting)
-        yield _gauge("gputx_queue_seconds", "Seconds of audio that are not done", jobs.queued_seconds)
-        yield _gauge("gputx_rate", "Seconds of audio a second, lately", jobs.rate)
-        done = service.rooms.engine.statistics
-        yield _count("gputx_model_turns", "Batches the model has decoded", done.turns)
-        yield _count("gputx_model_windows", "Windows in them", done.windows)
-        yield _count("gputx_model_seconds", "Seconds the model has worked", done.seconds)
-
-
-def _count(name: str, text: str, value: float) -> Metric:
-    return CounterMetricFamily(name, text, value=float(value))
-
-
-def _gauge(name: str, text: str, value: float) -> Metric:
-    return GaugeMetricFamily(name, text, value=float(value))

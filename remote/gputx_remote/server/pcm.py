@@ -16,6 +16,7 @@ from gputx_remote.errors import AudioUnreadableError
 
 FULL_SCALE = 32_768
 _BYTES = 2
+BYTES_A_SECOND = _BYTES * SAMPLE_RATE
 
 
 def recording(path: Path) -> Recording:

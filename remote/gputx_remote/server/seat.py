@@ -4,17 +4,34 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from gputx_remote.server.rows import DECODE, LANGUAGES, Align, Call, Row, Task
 
 if TYPE_CHECKING:
     from gputx_remote.decoders.decoder import Decoded, Decoder, Request, Samples
-    from gputx_remote.server.shared import SharedDecoder
     from gputx_remote.vocabulary import Vocabulary
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+
+class SharedModel(Protocol):
+    """What a seat asks of the model that it is at: :class:`gputx_remote.server.shared.SharedDecoder`."""
+
+    @property
+    def decoder(self) -> Decoder:
+        """The model itself, for what never changes."""
+
+    @property
+    def share(self) -> int:
+        """Windows to hand over at once."""
+
+    def ask(self, seat: Seat, call: Call, tasks: Sequence[Task]) -> list[Any]:
+        """Have a call's tasks done."""
+
+    def leave(self, seat: Seat) -> None:
+        """End a seat."""
 
 
 class Seat:
@@ -27,8 +44,8 @@ class Seat:
 
     name = "shared"
 
-    def __init__(self, shared: SharedDecoder, *, urgent: bool, cancelled: Callable[[], bool]) -> None:
-        self._shared = shared
+    def __init__(self, model: SharedModel, *, urgent: bool, cancelled: Callable[[], bool]) -> None:
+        self._model = model
         self.urgent = urgent
         self.cancelled = cancelled
         self.served = 0.0
@@ -37,15 +54,15 @@ class Seat:
 
     @property
     def vocabulary(self) -> Vocabulary:
-        return self._shared.decoder.vocabulary
+        return self._model.decoder.vocabulary
 
     @property
     def device(self) -> str:
-        return self._shared.decoder.device
+        return self._model.decoder.device
 
     @property
     def compute_type(self) -> str:
-        return self._shared.decoder.compute_type
+        return self._model.decoder.compute_type
 
     def encode(self, windows: Sequence[Samples]) -> list[Row]:
         """See :meth:`Decoder.encode`."""
@@ -75,7 +92,7 @@ class Seat:
 
     def batch_size(self) -> int:
         """See :meth:`Decoder.batch_size`."""
-        return self._shared.share
+        return self._model.share
 
     def next(self, kind: Hashable) -> Task | None:
         """Take the first task that waits, or the first of one kind; the shared decoder holds its lock."""
@@ -87,7 +104,7 @@ class Seat:
 
     def close(self) -> None:
         """Give the place up."""
-        self._shared.leave(self)
+        self._model.leave(self)
 
     def _ask(self, kind: Hashable, rows: Sequence[Row], arguments: Sequence[Any]) -> list[Any]:
         call = Call(len(rows))
@@ -95,7 +112,7 @@ class Seat:
             Task(row, kind, argument, call, place)
             for place, (row, argument) in enumerate(zip(rows, arguments, strict=True))
         ]
-        return self._shared.ask(self, call, tasks)
+        return self._model.ask(self, call, tasks)
 
 
 class SeatRoom:

@@ -67,7 +67,7 @@ class Service:
         self.settings = settings
         self.tokens = tokens
         self.results = results
-        self.metrics = Metrics(self)
+        self.metrics = Metrics()
         self.memory = MemoryUse()
         self.rooms: Rooms | None = None
         self.draining = False

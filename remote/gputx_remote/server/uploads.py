@@ -21,6 +21,7 @@ from fastapi import Request
 from python_multipart.multipart import parse_options_header
 
 from gputx_remote.server.errors import RefusedError
+from gputx_remote.server.limits import RESERVE_BYTES
 from gputx_remote.server.parts import CLOSE, Form, Look, Parts, no_form
 from gputx_remote.server.settings import RequestLimits
 
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
 FLUSH_BYTES = 1 << 20
 SLICE_BYTES = 16 << 10
 """Parsed at once, before anybody else has a turn: there are bodies at which the parser is at work byte by byte."""
-RESERVE_BYTES = 64 << 20
-"""Of the disk, left free for jobs and logs."""
 
 
 @asynccontextmanager
