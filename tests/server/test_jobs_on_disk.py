@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -249,3 +250,64 @@ def test_what_an_engine_complains_of_in_many_lines_is_told_in_one(desk: Desk, ca
     assert "could not transcribe" in caplog.text
     record = json.loads((desk.directory / "jobs" / job.id / "end.json").read_text(encoding="utf-8"))
     assert "\n" not in record["failure"]["message"]
+
+
+def _killed(desk: Desk, name: str) -> Desk:
+    """What the next process finds where this one is killed now."""
+    left = desk.directory.with_name(name)
+    shutil.copytree(desk.directory, left)
+    desk.jobs.close()
+    return Desk(left)
+
+
+def _begun(desk: Desk) -> set[str]:
+    """The jobs that this process has noted as under way."""
+
+    def noted(job: Job) -> bool:
+        path = desk.directory / "jobs" / job.id / "begun"
+        return path.exists() and json.loads(path.read_text())["deaths"] == job.deaths
+
+    return {job.id for job in desk.jobs.list() if job.state is State.RUNNING and noted(job)}
+
+
+def test_a_job_that_ends_each_process_is_given_up_and_no_other_is(desk: Desk) -> None:
+    both = {desk.submit(2.0).id, desk.submit(2.0).id}
+    until(lambda: _begun(desk) == both)
+    second = _killed(desk, "second")
+    until(lambda: _begun(second) == both)
+    # Twice both were under way: from here on each is tried by itself.
+    third = _killed(second, "third")
+    until(lambda: len(_begun(third)) == 1)
+    (deadly,), (innocent,) = _begun(third), both - _begun(third)
+    fourth = _killed(third, "fourth")
+    try:
+        failed = fourth.jobs.get(deadly)
+        assert failed.state is State.FAILED
+        assert failed.failure is not None
+        assert "ended 3 times in a row" in failed.failure.message
+        until(lambda: _begun(fourth) == {innocent})
+        fourth.engine.allow(2)
+        assert ended(fourth, fourth.jobs.get(innocent)).state is State.DONE
+    finally:
+        fourth.jobs.close()
+
+
+def test_a_process_that_puts_its_jobs_down_was_not_ended_by_them(desk: Desk) -> None:
+    job = desk.submit(2.0)
+    for _ in range(4):
+        until(lambda: _begun(desk) == {job.id})
+        desk.jobs.close()
+        assert "begun" not in desk.files(job)
+        desk.open()
+    desk.engine.allow(2)
+    assert ended(desk, desk.jobs.get(job.id)).state is State.DONE
+
+
+def test_a_process_that_dies_further_on_says_nothing_of_the_windows_before(desk: Desk) -> None:
+    job = desk.submit(4.0)
+    for second in range(3):
+        desk.engine.allow(1)
+        until(lambda jobs=desk.jobs, second=second: jobs.get(job.id).done_seconds == second + 1)
+        desk = _killed(desk, f"after-{second}")
+        assert desk.jobs.get(job.id).deaths == 1
+    desk.jobs.close()

@@ -40,7 +40,8 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
 
 def test_a_job_is_done_and_its_audio_is_gone(desk: Desk) -> None:
     job = desk.submit(3.0, name="möte.wav", owner="a")
-    assert (job.state, job.progress, desk.files(job)) == (State.RUNNING, 0.0, {"order.json", "audio.pcm"})
+    assert (job.state, job.progress) == (State.RUNNING, 0.0)
+    assert desk.files(job) >= {"order.json", "audio.pcm"}
     desk.engine.allow(3)
     assert ended(desk, job).state is State.DONE
     assert job.transcript().text == "ord 0 ord 1 ord 2"

@@ -94,6 +94,8 @@ class Job:
         self.ended: float | None = None
         self.place = 0
         """The later it ended, the greater."""
+        self.deaths = 0
+        """How many processes in a row have ended amid the same window of it, without having put it down."""
         self.since = time.monotonic()
         """When it began to wait."""
         self.stored = ""

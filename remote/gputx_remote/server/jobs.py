@@ -16,7 +16,15 @@ from gputx_remote.server.engine import SharedEngine
 from gputx_remote.server.job import Failure, Job, Order, State
 from gputx_remote.server.known import KEY, KnownJobs
 from gputx_remote.server.limits import Limits
-from gputx_remote.server.queue import DrainingError, NoSuchJobError, QueueFullError, check_room, next_of, outlived
+from gputx_remote.server.queue import (
+    MOST_DEATHS,
+    DrainingError,
+    NoSuchJobError,
+    QueueFullError,
+    check_room,
+    next_of,
+    outlived,
+)
 from gputx_remote.server.rate import Rate
 from gputx_remote.server.running import Running
 from gputx_remote.server.shared import CancelledError
@@ -35,6 +43,7 @@ __all__ = [
     "SegmentReady",
 ]
 
+DEADLY = Failure("engine", f"the server ended {MOST_DEATHS} times in a row amid it; it is given up")
 RESTARTING = Failure("restarting", "the server was restarted before it was done; ask again")
 _HOUSEKEEPING_SECONDS = 30.0
 _FAREWELL_SECONDS = 5.0
@@ -225,6 +234,9 @@ class Jobs(KnownJobs):
                 self._forget(job)  # it was answered, or its client has gone
             elif job.order.attached:
                 self._end(job, State.FAILED)
+            elif job.deaths >= MOST_DEATHS:
+                job.state = State.FAILED
+                self._ends.note(job, State.FAILED, DEADLY)
 
     def _begin(self) -> None:
         """Start whatever may run now; the lock is held."""
@@ -266,6 +278,8 @@ class Jobs(KnownJobs):
                 job.state = State.CANCELLED
                 job.changed()
             elif state is None:
+                if not self._engine.broken:
+                    self._store.put_down(job)
                 self._end(job, stopped)
             else:
                 job.state = state

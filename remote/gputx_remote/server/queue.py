@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 LONG = 300.0
 """Seconds of audio from which on a job is long."""
+MOST_DEATHS = 3
+"""Processes in a row that may end amid the same window of a job: then it is given up."""
 FOR_LONG = 3 / 4
 """Share of the places to run that long jobs may have: the rest is for those that came for a moment."""
 
@@ -60,7 +62,12 @@ def next_of(waiting: Sequence[Job], running: Sequence[Job], limits: Limits, rate
         return None
     if sum(map(_is_long, running)) >= max(1, math.floor(limits.running * FOR_LONG)):
         waiting = [job for job in waiting if not _is_long(job)]
-    return min(waiting, key=lambda job: job.since + job.left_seconds / rate.value, default=None)
+    first = min(waiting, key=lambda job: job.since + job.left_seconds / rate.value, default=None)
+    # Of those that were under way when a process died, one may have been why: each is tried once more by itself, so
+    # that no other is taken for it.
+    if running and (any(map(_is_doubtful, running)) or (first is not None and _is_doubtful(first))):
+        return None
+    return first
 
 
 def outlived(jobs: Sequence[Job], limits: Limits, now: float) -> list[Job]:
@@ -68,6 +75,10 @@ def outlived(jobs: Sequence[Job], limits: Limits, now: float) -> list[Job]:
     ended = sorted((job for job in jobs if job.state.ended), key=lambda job: (job.place, job.ended or 0.0))
     beyond, old = len(ended) - limits.kept, now - limits.keep_seconds
     return [job for place, job in enumerate(ended) if place < beyond or (job.ended or 0.0) <= old]
+
+
+def _is_doubtful(job: Job) -> bool:
+    return job.deaths == MOST_DEATHS - 1
 
 
 def _is_long(job: Job) -> bool:

@@ -62,6 +62,7 @@ class Running:
         job = self._job
         if not self._engine.resumes:
             self._store.anew(job)
+        self._begun()
         if job.done_seconds:
             self._before = job.outcome
         # Of a job that was taken up again the language is known.
@@ -81,6 +82,13 @@ class Running:
             job.changed()
         # An engine without windows tells no progress; and the silence is known only now.
         self._note(job.order.seconds, info)
+
+    def _begun(self) -> None:
+        if not self._job.order.attached:
+            try:
+                self._store.begun(self._job)
+            except OSError as error:
+                log.warning("a job's begin can't be noted", extra={"job": self._job.id, "errno": error.errno})
 
     def _note(self, done_seconds: float, info: TranscriptionInfo) -> None:
         """A window is done, and with it all segments so far."""

@@ -1,8 +1,8 @@
 """Jobs on disk: what the next process needs to take them up where this one left them.
 
 A job is a directory: ``order.json``, which never changes; ``audio.pcm`` until it ends; ``segments.jsonl``, a line for
-each window that is done; ``end.json`` once it has ended; ``stored`` once its text is elsewhere, too. The files survive
-the process; a text that is done survives the machine's power.
+each window that is done; ``begun`` while a process is at it; ``end.json`` once it has ended; ``stored`` once its text
+is elsewhere, too. The files survive the process; a text that is done survives the machine's power.
 """
 
 from __future__ import annotations
@@ -73,6 +73,19 @@ class Store:
         _append(self._jobs / job.id / "segments.jsonl", (json.dumps(line, ensure_ascii=False) + "\n").encode())
         job.noted = until
 
+    def begun(self, job: Job) -> None:
+        """Note that a process is at it, for the case that this process does not come to :meth:`put_down`.
+
+        Raises:
+            OSError: it can't be written.
+        """
+        _write(self._jobs / job.id / "begun", {"deaths": job.deaths, "done": job.done_seconds})
+
+    def put_down(self, job: Job) -> None:
+        """The process is no more at it, and was not ended by it."""
+        job.deaths = 0
+        (self._jobs / job.id / "begun").unlink(missing_ok=True)
+
     def anew(self, job: Job) -> None:
         """Forget its windows."""
         (self._jobs / job.id / "segments.jsonl").unlink(missing_ok=True)
@@ -103,7 +116,8 @@ class Store:
             "outcome": asdict(job.outcome),
         }
         _write(directory / "end.json", end, lasting=lasting)
-        (directory / "audio.pcm").unlink(missing_ok=True)
+        for name in ("audio.pcm", "begun"):
+            (directory / name).unlink(missing_ok=True)
 
     def stored(self, job: Job) -> None:
         """Note where its text is, too.
@@ -179,6 +193,7 @@ def _read(directory: Path) -> Job:
     except FileNotFoundError:
         if not (directory / "audio.pcm").is_file():
             raise
+        job.deaths = _deaths(directory / "begun", job.done_seconds)
         return job
     if end.get("segments") not in {None, len(job.segments)}:
         raise ValueError("a text that is not whole")
@@ -190,6 +205,15 @@ def _read(directory: Path) -> Job:
     with contextlib.suppress(FileNotFoundError):
         job.stored = json.loads((directory / "stored").read_text(encoding="utf-8"))["folder"]
     return job
+
+
+def _deaths(path: Path, done_seconds: float) -> int:
+    """Processes that have ended amid the window that comes next, the last one included."""
+    try:
+        begun = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return 0
+    return int(begun["deaths"]) + 1 if begun["done"] == done_seconds else 1
 
 
 def _known(kind: type[Any], fields: dict[str, Any]) -> dict[str, Any]:
