@@ -4,13 +4,19 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test iam-record lint format bench wer overview long boot-check ami-check ami-lock live chaos chaos-slice server-check page-pictures clean
+.PHONY: demo test test-all iam-record lint format bench wer overview long boot-check ami-check ami-lock live chaos chaos-slice server-check page-pictures clean
 
 demo: $(VENV)/.demo
 	@$(BIN)/gputx run --on sandbox --output-dir build/demo examples/intervju.mp3
 
+# More processes than cores: commands wait for each other, too.
+TESTS ?= not long and not slow
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not long"
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "$(TESTS)"
+
+# What CI runs: the same with the slow ones, and what IAM grants held against all of it.
+test-all:
+	$(MAKE) test TESTS="not long"
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -66,11 +72,11 @@ server-check: $(VENV)/.dev
 page-pictures: $(VENV)/.dev
 	GPUTX_PAGE_PICTURES=docs $(BIN)/python -m pytest tests/page/test_page_looks.py -k pictures
 
-# A few trials of each campaign, as in every `make test`.
+# A few trials of each campaign, as in every `make test-all`.
 chaos-slice: $(VENV)/.dev
 	$(BIN)/python -m pytest tests/chaos/test_chaos_slice.py
 
-# iam/commands.json, written from what the last whole `make test` saw gputx need of IAM: docs/iam.md.
+# iam/commands.json, written from what the last `make test-all` saw gputx need of IAM: docs/iam.md.
 iam-record: $(VENV)/.dev
 	$(BIN)/python -m tests.iam_record build/needs.jsonl
 

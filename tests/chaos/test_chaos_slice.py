@@ -15,6 +15,8 @@ from .log import Log, Notes
 from .schedules import Call, Census, Schedule, Strike
 from .stage import Stage, staged
 
+pytestmark = pytest.mark.slow
+
 SEED = 7
 DRAWN = 1000
 """From this index on schedules are drawn, from where the first thing is about to be made."""

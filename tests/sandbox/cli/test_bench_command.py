@@ -8,6 +8,8 @@ from xml.etree import ElementTree as ET
 import pytest
 from product import CLIP, REFERENCES, Cli, Ended, descendants, instance, signal_at
 
+pytestmark = pytest.mark.slow
+
 TWO = ("--decoder", "ctranslate2", "--decoder", "torch", "--compute-type", "float32")
 
 

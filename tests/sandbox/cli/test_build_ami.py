@@ -60,6 +60,7 @@ def test_an_image_is_built_checked_twice_found_again_and_booted(builder: Builder
     assert wer(REFERENCES[CLIP.name], ran.out) < 0.3
 
 
+@pytest.mark.slow
 def test_other_inputs_make_another_image_and_all_are_listed_copied_and_pruned(builder: Builder) -> None:
     planned = builder.build("--dry-run")
     assert "10-lay-out  would be run" in planned.out
@@ -111,7 +112,7 @@ def test_a_step_that_fails_says_why_and_leaves_nothing(builder: Builder) -> None
     assert builder.nothing_is_left
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_a_mirror_that_is_down_is_asked_again(builder: Builder) -> None:
     builder.step(
         "60-mirror",
@@ -145,7 +146,8 @@ def test_each_way_that_a_step_can_fail_has_its_words(builder: Builder, status: i
     assert builder.nothing_is_left
 
 
-@pytest.mark.parametrize("where", [pytest.param("builder", marks=pytest.mark.long), "image"])
+@pytest.mark.parametrize("where", ["builder", "image"])
+@pytest.mark.slow
 def test_a_check_that_fails_means_no_image(builder: Builder, where: str) -> None:
     builder.step("85-spoil", f"touch /var/tmp/spoiled-on-{where}")
     ended = builder.build("--json", code=1)
@@ -157,6 +159,7 @@ def test_a_check_that_fails_means_no_image(builder: Builder, where: str) -> None
     assert builder.nothing_is_left
 
 
+@pytest.mark.slow
 def test_a_builder_that_failed_is_kept_and_gone_on_with(builder: Builder) -> None:
     builder.step("60-broken", "[ -e /var/tmp/mended ] || exit 7")
     assert "there is no builder" in builder.build("--resume", code=2).err
@@ -183,6 +186,7 @@ def test_a_builder_that_failed_is_kept_and_gone_on_with(builder: Builder) -> Non
     assert builder.nothing_is_left
 
 
+@pytest.mark.slow
 def test_a_kept_builder_ends_when_its_time_is_over(builder: Builder) -> None:
     builder.step("60-broken", "exit 7")
     kept = builder.build("--keep-on-failure", "20m", "--json", code=1).document["kept"]
@@ -208,6 +212,7 @@ def test_ctrl_c_anywhere_ends_it_all(builder: Builder, moment: str) -> None:
     assert builder.nothing_is_left
 
 
+@pytest.mark.slow
 def test_a_crash_in_the_middle_of_the_image_is_undone_by_the_next_command(builder: Builder) -> None:
     process = builder.start("build-ami", "--recipe", "small")
     builder.account.add_rule(f"CreateImage signal=KILL pid={process.pid} at=after times=1")
@@ -219,7 +224,7 @@ def test_a_crash_in_the_middle_of_the_image_is_undone_by_the_next_command(builde
     assert builder.nothing_is_left
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_a_crash_after_the_last_step_has_left_a_finished_image(builder: Builder) -> None:
     process = builder.start("build-ami", "--recipe", "small")
     builder.account.add_rule(f"DeleteTags signal=KILL pid={process.pid} at=after times=1")
@@ -229,6 +234,7 @@ def test_a_crash_after_the_last_step_has_left_a_finished_image(builder: Builder)
     assert builder.build("--json").document["image"] == image
 
 
+@pytest.mark.slow
 def test_an_image_whose_answer_was_lost_is_found_and_not_made_twice(builder: Builder) -> None:
     builder.account.add_rule("CreateImage drop=after times=1")
     document = builder.build("--json").document
@@ -236,6 +242,7 @@ def test_an_image_whose_answer_was_lost_is_found_and_not_made_twice(builder: Bui
     assert len(builder.snapshots()) == 1
 
 
+@pytest.mark.slow
 def test_the_account_refuses_an_image(builder: Builder) -> None:
     builder.account.add_rule("CreateImage error=AMIQuotaExceeded")
     ended = builder.build(code=4)
@@ -251,7 +258,7 @@ def test_no_capacity_is_told_and_costs_nothing(builder: Builder) -> None:
     assert builder.nothing_is_left
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_a_builder_that_spot_takes_away_is_replaced_once(builder: Builder) -> None:
     builder.step("60-slow", "sleep 4")
 
@@ -294,7 +301,7 @@ def test_a_recipe_for_a_gpu_wants_one(builder: Builder) -> None:
     assert "has no NVIDIA GPU" in ended.err
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_an_image_that_stays_pending_is_given_up(builder: Builder) -> None:
     # Less than the builder's grace: a clock that is turned is ahead of heartbeats.
     builder.environ["SMALL_IMAGING"] = "300"

@@ -22,6 +22,8 @@ from gputx.ssh import outbound
 from gputx.workflows import doctor as workflow
 from gputx.workflows.checks.finding import Verdict
 
+pytestmark = pytest.mark.slow
+
 OK, WARNING, FAILED, SKIPPED = Verdict.OK, Verdict.WARNING, Verdict.FAILED, Verdict.SKIPPED
 OF_THE_ACCOUNT = workflow.NAMES[3:14]
 

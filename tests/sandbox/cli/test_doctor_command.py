@@ -12,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 from debris import Debris
 from examined import LOOKS, with_clock
 from product import Cli, descendants, newest_call
@@ -82,6 +83,7 @@ def test_a_remedy_repeats_what_only_this_command_line_said(cli: Cli) -> None:
     assert "next: gputx build-ami\n" in cli("doctor", code=3).out
 
 
+@pytest.mark.slow
 def test_one_that_hangs_holds_up_nobody(cli: Cli) -> None:
     """What stands before it is there at once, and what comes after it once its time is up, by the account's clock."""
     cli.account.add_rule("DescribeImages delay=1h")

@@ -15,6 +15,8 @@ from product import HELD_OUT, REFERENCES, Cli, Ended, descendants, frozen, lefto
 
 from gputx.cli import group
 
+pytestmark = pytest.mark.slow
+
 CLIP = HELD_OUT / "clip01.flac"
 LONG = HELD_OUT / "long3min.flac"
 """Takes an instance well over a second, so that what is lost a second after it began to run is lost in mid-run."""

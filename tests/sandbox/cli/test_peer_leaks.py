@@ -16,6 +16,8 @@ import pytest
 from debris import SERVICES, Debris
 from product import CLIP, Cli, Ended, at, ended_itself, instance, killed, leftovers, newest_call, signal_at
 
+pytestmark = pytest.mark.slow
+
 GRACE_MINUTES = 10
 HOUR = 3600.0
 TAGGED = ("spot_requests", "network_interfaces", "queues", "fleets", "images", "snapshots", "launch_templates")

@@ -299,6 +299,7 @@ def test_what_a_person_set_in_ours_stays(cli: Cli) -> None:
     assert after["log groups"][LOGS[0]] == 365
 
 
+@pytest.mark.slow
 def test_a_budget_is_changed_only_by_who_says_so(cli: Cli) -> None:
     cli("setup", "--yes", "--budget", "50", "--email", EMAIL)
     assert float(as_others_see_it(cli)["limit"]["Amount"]) == 50
@@ -378,6 +379,7 @@ def test_the_spot_role_waits_for_what_is_ending(cli: Cli) -> None:
     assert set(parts(cli)) == {"buckets"}
 
 
+@pytest.mark.slow
 def test_nothing_is_torn_down_under_what_runs(cli: Cli) -> None:
     cli("setup", "--yes")
     ec2 = cli.boto("ec2")
@@ -394,6 +396,7 @@ def test_nothing_is_torn_down_under_what_runs(cli: Cli) -> None:
     ec2.terminate_instances(InstanceIds=[made])
 
 
+@pytest.mark.slow
 def test_two_regions_share_the_roles(cli: Cli) -> None:
     cli("setup", "--yes", "--email", EMAIL)
     there = cli("setup", "--yes", "--json", "--region", "us-east-1").document
@@ -420,6 +423,7 @@ def test_who_may_not_look_everywhere_gets_the_rest_and_is_told(cli: Cli) -> None
     assert verdicts(cli("setup", "--yes", "--json", "--email", EMAIL).document)["budget gputx"] == "made"
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_off_and_the_same_command_goes_on(cli: Cli) -> None:
     cli.account.add_rule("iam:CreateInstanceProfile delay=3s")
 
@@ -464,6 +468,7 @@ def test_names_that_aws_does_not_take_are_refused_before_anything_is_made(cli: C
     assert mutating(cli, before) == []
 
 
+@pytest.mark.slow
 def test_a_furnished_account_is_completed_and_runs_work_in_it(
     tmp_path_factory: pytest.TempPathFactory, cli: Cli
 ) -> None:
@@ -512,6 +517,7 @@ def answered(cli: Cli, *command: str, answer: str) -> Ended:
     return Ended(code, out, seen)
 
 
+@pytest.mark.slow
 def test_a_person_is_shown_the_plan_and_asked_once(cli: Cli) -> None:
     refused = answered(cli, "setup", "--email", EMAIL, answer="n")
     assert refused.code == 1

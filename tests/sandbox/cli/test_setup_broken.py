@@ -22,6 +22,8 @@ from gputx.workflows.setup import SetupRequest, setup
 from gputx.workflows.setup_report import SetupReport, Verdict
 from gputx.workflows.teardown import TeardownRequest, teardown
 
+pytestmark = pytest.mark.slow
+
 WHERE = Where("sandbox", "eu-north-1", None)
 REQUEST = SetupRequest(
     dry_run=False,

@@ -10,7 +10,10 @@ import sysconfig
 import venv
 from pathlib import Path
 
+import pytest
 from product import HELD_OUT, REFERENCES, wer
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[3]
 

@@ -12,7 +12,7 @@ from laid_out import Machine
 
 from gputx.ami.recipe import Recipe, load
 
-pytestmark = pytest.mark.timeout(1800)
+pytestmark = [pytest.mark.timeout(1800), pytest.mark.slow]
 
 # The cheap ones first: who looks for the first that fails need not wait for the dear ones.
 ORDER = ("layout", "system", "seal", "contract", "model", "cold_start", "packages", "transcript")

@@ -27,6 +27,7 @@ def transcribe(engine: ReferenceTranscriber, samples: np.ndarray) -> Transcript:
     return Transcript(found, info.language, info.duration_ms)
 
 
+@pytest.mark.slow
 def test_held_out_speech_is_understood(engine: ReferenceTranscriber, clips: dict[str, Clip]) -> None:
     """Those that fit a window, and one that does not; docs/accuracy.md has all."""
     clips = {name: clips[name] for name in sorted(clips)[:9]}
@@ -49,6 +50,7 @@ def test_segments_are_where_the_words_are(engine: ReferenceTranscriber, clips: d
         assert np.sqrt(np.mean(inside**2)) > 3 * np.sqrt(np.mean(samples[: segments[0].start_ms * 16] ** 2))
 
 
+@pytest.mark.slow
 def test_it_says_what_the_stock_pipeline_says(engine: ReferenceTranscriber) -> None:
     samples = audio.read(HELD_OUT / "long3min.flac")[: 60 * audio.SAMPLE_RATE]
     stock = engine._pipeline(
@@ -64,6 +66,7 @@ def test_it_says_what_the_stock_pipeline_says(engine: ReferenceTranscriber) -> N
     assert info.windows == 3
 
 
+@pytest.mark.slow
 def test_text_comes_while_the_rest_is_still_unheard(engine: ReferenceTranscriber) -> None:
     samples = audio.read(HELD_OUT / "long3min.flac")[: 110 * audio.SAMPLE_RATE]
     story: list[tuple[str, float]] = []
@@ -131,6 +134,7 @@ def starved(real: Callable[..., Any], fits: int, tried: list[int]) -> Callable[.
     return forward
 
 
+@pytest.mark.slow
 def test_a_batch_that_does_not_fit_is_halved(
     engine: ReferenceTranscriber, notes: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
