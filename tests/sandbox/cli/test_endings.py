@@ -91,6 +91,7 @@ def test_a_terminal_that_is_closed_in_mid_run_ends_the_instance(cli: Cli) -> Non
 
 
 @pytest.mark.parametrize("room", [0, 300])
+@pytest.mark.slow
 def test_a_display_that_nobody_reads_keeps_no_instance_alive(cli: Cli, room: int) -> None:
     """A log collector that stalls: the run goes on to its end, and a second signal cuts off what is still said."""
     with unread(cli, room) as (process, _):
@@ -147,6 +148,7 @@ def adopt(terminal: int) -> None:
     fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
 
 
+@pytest.mark.slow
 def test_what_was_told_to_ignore_hangups_goes_on(cli: Cli) -> None:
     """``nohup gputx run … &`` and then logging out."""
     ignore = lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)  # noqa: E731
@@ -161,6 +163,7 @@ def test_what_was_told_to_ignore_hangups_goes_on(cli: Cli) -> None:
     assert out
 
 
+@pytest.mark.slow
 def test_an_account_that_does_not_answer_the_end_is_owned_up_to(cli: Cli) -> None:
     """Termination that can't be confirmed: exit code 5, the id, and the command; the text is none the worse."""
     cli.account.add_rule("TerminateInstances error=UnauthorizedOperation")

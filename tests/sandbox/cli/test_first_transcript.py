@@ -31,6 +31,7 @@ def ours(cli: Cli) -> dict[str, list[Any]]:
 
 
 @pytest.mark.parametrize("recipe", ["small", pytest.param("cpu", marks=pytest.mark.long)])
+@pytest.mark.slow
 def test_an_empty_account_a_transcript_and_an_empty_account(cli: Cli, recipe: str) -> None:
     """``small`` has the steps of the tests; ``cpu`` is what a person gets with ``--on sandbox``, and all its checks."""
     cli = Builder(cli.directory, cli.account) if recipe == "small" else cli

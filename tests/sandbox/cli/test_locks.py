@@ -67,6 +67,7 @@ def test_the_account_s_schedule_ends_what_nothing_else_does(cli: Cli) -> None:
     cli("reap", "--yes")
 
 
+@pytest.mark.slow
 def test_a_schedule_is_moved_on_by_a_living_client_and_taken_away_at_the_end(cli: Cli) -> None:
     since = newest_call(cli)
     due: list[float] = []
@@ -180,6 +181,7 @@ def test_a_command_in_another_region_settles_what_was_left_in_this_one(cli: Cli)
     assert instance(cli)["state"] in {"shutting-down", "terminated"}
 
 
+@pytest.mark.slow
 def test_what_is_overdue_and_will_not_end_is_told(cli: Cli, tmp_path: Path) -> None:
     cli.account.add_rule("no-user-data")
     cli.account.add_rule("scheduler:CreateSchedule error=AccessDeniedException")
@@ -245,6 +247,7 @@ def test_a_disk_that_is_full_ends_in_the_same_clean_up(cli: Cli, tmp_path: Path,
     assert not live
 
 
+@pytest.mark.slow
 def test_stdout_that_can_not_be_written_ends_in_the_same_clean_up(cli: Cli) -> None:
     with Path("/dev/full").open("w") as full:
         process = cli.start("run", CLIP, "--bucket", "none", stdout=full)

@@ -13,6 +13,7 @@ import termios
 from typing import Any
 
 import boto3
+import pytest
 from debris import Debris
 from product import HELD_OUT, Cli, Ended, frozen, instance, killed, leftovers, turned
 
@@ -136,6 +137,7 @@ def test_a_killed_run_is_gone_after_one_reap(cli: Cli, debris: Debris) -> None:
     assert cli("reap", "--yes").out == "nothing is left over\n"
 
 
+@pytest.mark.slow
 def test_a_launch_that_lands_after_the_reap_comes_to_nothing(cli: Cli, debris: Debris) -> None:
     """It was sent, its sender was killed, and it reaches EC2 an hour late."""
     cli.account.add_rule("RunInstances delay=1h times=1")
@@ -236,6 +238,7 @@ def test_what_is_too_young_keeps_its_schedule(cli: Cli, debris: Debris) -> None:
     assert len({thing["why"] for thing in kept["things"]}) == 1, "a run is old enough or not as a whole"
 
 
+@pytest.mark.slow
 def test_all_regions_are_looked_at_and_ended_in(cli: Cli, debris: Debris) -> None:
     far = in_region(cli, "eu-west-1")
     far.create_key_pair(KeyName="gputx-r1", TagSpecifications=debris.tagged(debris.labels("r1"), "key-pair"))
@@ -294,6 +297,7 @@ def test_credentials_that_are_refused_are_3(cli: Cli, debris: Debris) -> None:
     assert "renew your credentials" in cli("reap", "--yes", code=3).err
 
 
+@pytest.mark.slow
 def test_throttling_and_lost_answers_are_insisted_through(cli: Cli, debris: Debris) -> None:
     debris.everything(debris.labels("r1"), "gputx-r1")
     for rule in (
@@ -325,6 +329,7 @@ def test_without_anyone_to_ask_it_wants_to_be_told(cli: Cli) -> None:
     assert "--dry-run" in ended.err
 
 
+@pytest.mark.slow
 def test_on_a_terminal_it_shows_and_asks(cli: Cli, debris: Debris) -> None:
     group = debris.group(debris.labels("r1"), "gputx-r1")
 

@@ -21,6 +21,8 @@ from safetensors.torch import load_file, save_file
 
 from gputx.ami.recipe import load, recipe_root
 
+pytestmark = pytest.mark.slow
+
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 ID = "KBLab/kb-whisper-small"
 TINY = load("cpu").model_files

@@ -172,6 +172,7 @@ def test_words_are_timed(real: Transcriber, clips: dict[str, Clip]) -> None:
         assert sum(word.end_ms > word.start_ms for word in segment.words) >= len(segment.words) - 1
 
 
+@pytest.mark.slow
 def test_the_batch_changes_no_word(real: Transcriber, monkeypatch: pytest.MonkeyPatch) -> None:
     recording = Recording.of(audio.read(HELD_OUT / "long3min.flac"))
     alone = heard(real, recording, condition_on_previous_text=False)
