@@ -99,7 +99,11 @@ def terminate(session: AwsSession, instance_id: str) -> bool:
     return any(c["InstanceId"] == instance_id and c["CurrentState"]["Name"] in _ENDED for c in changes)
 
 
+def label(session: AwsSession, instance_id: str, labels: dict[str, str]) -> None:
+    """Write tags on an instance, over those of the same names. Raises AwsError."""
+    session.call("ec2", "CreateTags", Resources=[instance_id], Tags=tags.listed(labels))
+
+
 def tell_alive(session: AwsSession, instance_id: str) -> None:
     """Write into the account that the instance's client lives now. Raises AwsError."""
-    beat = {"Key": tags.HEARTBEAT, "Value": tags.stamp_of(session.clock.time())}
-    session.call("ec2", "CreateTags", Resources=[instance_id], Tags=[beat])
+    label(session, instance_id, {tags.HEARTBEAT: tags.stamp_of(session.clock.time())})

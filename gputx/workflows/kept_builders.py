@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from gputx.aws import tags
+from gputx.aws import instances, tags
 from gputx.aws.session import AwsSession
 from gputx.lease.guard import Guard
 from gputx.lease.journal import Journal
@@ -62,7 +62,7 @@ class KeptBuilders:
             GputxError, OSError: it can't be; then it is to be ended as ever.
         """
         labels = {tags.PURPOSE: KEPT, tags.DEADLINE: tags.stamp_of(until)}
-        session.call("ec2", "CreateTags", Resources=[machine.instance.id], Tags=tags.listed(labels))
+        instances.label(session, machine.instance.id, labels)
         machine.keep(until)
         try:
             keys = machine.keys

@@ -74,8 +74,7 @@ class Resumed:
                 f"the builder {self.record.instance_id} has ended meanwhile", hint="build again, without --resume"
             )
         guard.launched(instance)
-        purpose = {tags.PURPOSE: stamp.as_tags()[tags.PURPOSE]}
-        session.call("ec2", "CreateTags", Resources=[instance.id], Tags=tags.listed(purpose))
+        instances.label(session, instance.id, {tags.PURPOSE: stamp.as_tags()[tags.PURPOSE]})
         instances.tell_alive(session, instance.id)
         return instance
 

@@ -290,9 +290,8 @@ class Up:
         self._servers.add(server)
         machine.leave(guard.deadline)
         # What says so is protected from a plain reap; until now its client's signs of life were.
-        labels = tags.listed({tags.PURPOSE: API})
         try:
-            self._session.call("ec2", "CreateTags", Resources=[machine.instance.id], Tags=labels)
+            instances.label(self._session, machine.instance.id, {tags.PURPOSE: API})
             self._installation.control(machine.connection, "keep")
             guard.keep(guard.deadline)
         except BaseException:

@@ -162,13 +162,8 @@ class Service:
         if self._slots[person.owner] >= most:
             message = f"this token has {most} requests under way, which is as many as it may; wait for one to end"
             raise RefusedError(429, "too_many_requests", message, headers=retry_after(1))
-        self._slots[person.owner] += 1
-        try:
+        with _counted(self._slots, person.owner):
             yield
-        finally:
-            self._slots[person.owner] -= 1
-            if not self._slots[person.owner]:
-                del self._slots[person.owner]
 
     @contextmanager
     def live_session(self, person: Person) -> Iterator[None]:
@@ -183,11 +178,8 @@ class Service:
             raise RefusedError(429, "too_many_sessions", message)
         if self.live.total() >= self.loaded().limits.live:
             raise RefusedError(429, "too_many_sessions", "as many live sessions as there may be; try later")
-        self.live[person.owner] += 1
-        try:
+        with _counted(self.live, person.owner):
             yield
-        finally:
-            self.live[person.owner] -= 1
 
     async def quiet(self, seconds: float) -> None:
         """Wait until no live session is left, so long at most."""
@@ -229,3 +221,15 @@ class Service:
             if self.busy:
                 self.touch()
             await asyncio.sleep(every)
+
+
+@contextmanager
+def _counted(under_way: Counter[str], owner: str) -> Iterator[None]:
+    """One more of an owner's, for a block; whoever has none is not kept in mind."""
+    under_way[owner] += 1
+    try:
+        yield
+    finally:
+        under_way[owner] -= 1
+        if not under_way[owner]:
+            del under_way[owner]
